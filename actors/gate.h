@@ -1,0 +1,50 @@
+// The staleness gate and batch rule: every group is consumed at a step k with k - birth <= max_staleness, and none is
+// dropped to keep that. Pure state, no clock, no I/O; the coordinator asserts it, the property tests simulate it.
+//
+// O(u): outstanding (leased or later, not yet consumed) groups with birth <= u; k: the next step; B: groups a step;
+// eta: max_staleness. Feasible iff for every u: O(u) <= B * (u + eta - k + 1).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "transport/messages.h"
+
+namespace cohort {
+
+struct GateOptions {
+  uint32_t groups_per_batch = 32;  // B
+  uint32_t max_staleness = 2;      // eta; 0 is synchronous, on-policy
+};
+
+class StalenessGate {
+ public:
+  explicit StalenessGate(GateOptions options, uint32_t next_step = 0);
+  // May a group be leased to a worker that holds `version`? Does not change anything.
+  bool may_lease(Version version) const;
+  void lease(GroupId group, Version birth);   // asserts may_lease unless restoring
+  void restore(GroupId group, Version birth); // from the ledger after a restart
+  void ready(GroupId group);                  // all verdicts are in
+  void leave(GroupId group);                  // filtered or failed: its slot is free, it does not count to B
+  // The groups step k takes, first come first served among those ready as long as k+1 stays feasible afterwards; empty
+  // while it has to wait. Does not change anything.
+  std::vector<GroupId> choose() const;
+  void consume(const std::vector<GroupId>& groups);  // delivered as step k: k becomes k+1
+  uint32_t next_step() const;
+  size_t outstanding() const;
+  size_t ready_count() const;
+  bool feasible() const;
+
+ private:
+  struct Entry {
+    Version birth = 0;
+    uint64_t ready_order = 0;  // 0: not ready
+  };
+  GateOptions options_;
+  uint32_t next_step_;
+  uint64_t order_ = 0;
+  std::map<GroupId, Entry> groups_;
+};
+
+}  // namespace cohort

@@ -1,0 +1,62 @@
+// tokenizer.json in C++: byte-level BPE and word-level models with their normalizers, pre-tokenizers, added tokens,
+// post-processors (template) and decoders. Token ids equal those of Python's `tokenizers`. No Torch.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cohort {
+
+class Tokenizer {
+ public:
+  // Throws Error naming the file and what is broken or not supported (model type, normalizer, pre-tokenizer by name).
+  static std::shared_ptr<const Tokenizer> read(const std::string& folder);
+
+  virtual ~Tokenizer() = default;
+  // Any thread. Text that is not UTF-8 is taken byte-wise as Python's errors="replace" would (U+FFFD).
+  // add_special: what the post-processor adds (BOS …); special tokens written in the text are always recognised.
+  virtual std::vector<int32_t> encode(std::string_view text, bool add_special = false) const = 0;
+  virtual std::string decode(std::span<const int32_t> ids, bool skip_special = true) const = 0;
+  virtual int32_t vocab_size() const = 0;
+  virtual int32_t id_of(std::string_view token) const = 0;  // -1 when there is none
+  virtual bool is_special(int32_t id) const = 0;
+};
+
+// Turns tokens into text as they come: bytes that are not yet a whole character are held back.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer);
+  std::string push(int32_t id);  // the new text, maybe ""
+  std::string finish();
+
+ private:
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::vector<int32_t> ids_;
+  size_t done_ = 0;
+  size_t prefix_ = 0;
+};
+
+struct ChatMessage {
+  std::string role, content;
+};
+
+// The folder's chat template, recognised by family (ChatML/Qwen2.5/Qwen3, Llama-3, SmolLM2), not a Jinja interpreter.
+class ChatTemplate {
+ public:
+  // tokenizer_config.json's chat_template or chat_template.jinja. A folder without one: render() throws.
+  static ChatTemplate read(const std::string& folder);
+  // Throws Error naming the folder and the families that are known when this one cannot be rendered.
+  std::string render(const std::vector<ChatMessage>& messages, bool add_generation_prompt) const;
+  // Prompt tokens and the parts the assistant wrote: [begin, end) byte ranges in the rendered text, for SFT's mask.
+  std::string render(const std::vector<ChatMessage>& messages, std::vector<std::pair<size_t, size_t>>& assistant) const;
+
+ private:
+  std::string folder_, family_, source_;
+};
+
+}  // namespace cohort
