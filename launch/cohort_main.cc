@@ -24,6 +24,7 @@ const std::vector<Verb>& verbs() {
       {"tokenize", "text to token ids, or back with --decode", command_tokenize, ""},
 #endif
       {"data", "make or import prompt sets: countdown, gsm8k, humaneval", command_data, ""},
+      {"guard", "", command_guard, "", true},
   };
   return table;
 }
