@@ -10,9 +10,9 @@
 
 namespace cohort {
 
-// Something a person has to act on: bad input, a missing file, a port in use. The message is one line, names the
-// file, line or key, and says what to do. Thrown anywhere; main() prints it as "PROGRAM: MESSAGE" and exits.
-// A fault of our own code is not an Error but an ordinary exception or assertion.
+// Something a person has to act on: bad input, a missing file, a port in use. The message is one line, names
+// the file, line or key, and says what to do. Thrown anywhere; main() prints it as "PROGRAM: MESSAGE" and
+// exits. A fault of our own code is not an Error but an ordinary exception or assertion.
 class Error : public std::runtime_error {
  public:
   static constexpr int kFailed = 1;    // the work could not be done
@@ -35,10 +35,12 @@ template <class... Args>
   throw Error(fmt::format(format, std::forward<Args>(args)...), Error::kBadUsage);
 }
 
-// Runs `body` and turns what it throws into one line on stderr and an exit code (Error: its own; anything else: 1).
+// Runs `body` and turns what it throws into one line on stderr and an exit code (Error: its own; anything
+// else: 1).
 int run_main(const std::string& program, const std::function<int()>& body);
 
-// The member of `known` nearest to `name` by edit distance, or "" when none is near enough to be a slip of the pen.
+// The member of `known` nearest to `name` by edit distance, or "" when none is near enough to be a slip of
+// the pen.
 std::string nearest_name(const std::string& name, const std::vector<std::string>& known);
 
 }  // namespace cohort

@@ -10,10 +10,14 @@ namespace cohort::log {
 namespace {
 spdlog::level::level_enum to_spdlog(Level level) {
   switch (level) {
-    case Level::debug: return spdlog::level::debug;
-    case Level::info: return spdlog::level::info;
-    case Level::warn: return spdlog::level::warn;
-    case Level::error: return spdlog::level::err;
+    case Level::debug:
+      return spdlog::level::debug;
+    case Level::info:
+      return spdlog::level::info;
+    case Level::warn:
+      return spdlog::level::warn;
+    case Level::error:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
@@ -37,7 +41,11 @@ void init(const std::string& process_name, const std::string& file, Level to_std
   spdlog::flush_every(std::chrono::seconds(1));
 }
 
-void write(Level level, std::string_view line) { logger()->log(to_spdlog(level), "{}", line); }
-void flush() { logger()->flush(); }
+void write(Level level, std::string_view line) {
+  logger()->log(to_spdlog(level), "{}", line);
+}
+void flush() {
+  logger()->flush();
+}
 
 }  // namespace cohort::log

@@ -18,12 +18,20 @@ void write(Level level, std::string_view line);
 void flush();
 
 template <class... Args>
-void debug(fmt::format_string<Args...> f, Args&&... a) { write(Level::debug, fmt::format(f, std::forward<Args>(a)...)); }
+void debug(fmt::format_string<Args...> f, Args&&... a) {
+  write(Level::debug, fmt::format(f, std::forward<Args>(a)...));
+}
 template <class... Args>
-void info(fmt::format_string<Args...> f, Args&&... a) { write(Level::info, fmt::format(f, std::forward<Args>(a)...)); }
+void info(fmt::format_string<Args...> f, Args&&... a) {
+  write(Level::info, fmt::format(f, std::forward<Args>(a)...));
+}
 template <class... Args>
-void warn(fmt::format_string<Args...> f, Args&&... a) { write(Level::warn, fmt::format(f, std::forward<Args>(a)...)); }
+void warn(fmt::format_string<Args...> f, Args&&... a) {
+  write(Level::warn, fmt::format(f, std::forward<Args>(a)...));
+}
 template <class... Args>
-void error(fmt::format_string<Args...> f, Args&&... a) { write(Level::error, fmt::format(f, std::forward<Args>(a)...)); }
+void error(fmt::format_string<Args...> f, Args&&... a) {
+  write(Level::error, fmt::format(f, std::forward<Args>(a)...));
+}
 
 }  // namespace cohort::log

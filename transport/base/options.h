@@ -5,11 +5,15 @@
 //     ...
 //   }
 //
-// and this header reads such a struct from a TOML table (unknown key: an error with the nearest known key; wrong
-// type or out of range: an error that names file, line and key), overrides single keys (--set a.b=value), and
-// writes the resolved values back as TOML with the doc strings as comments. Fields: bool, int, int64_t, double,
-// std::string, std::vector<std::string>, std::vector<double>, std::vector<int>, enums with an `enum_names` overload,
-// nested option structs, and std::vector of nested structs ([[array of tables]]).
+// and this header reads such a struct from a TOML table (unknown key: an error with the nearest known key;
+// wrong type or out of range: an error that names file, line and key), overrides single keys (--set
+// a.b=value), and writes the resolved values back as TOML with the doc strings as comments. Fields: bool,
+// int, int64_t, double, std::string, std::vector<std::string>, std::vector<double>, std::vector<int>, enums
+// with an `enum_names` overload, nested option structs, std::vector of nested structs ([[array of tables]]),
+// and TomlTable or std::vector<TomlTable> for tables whose keys only their reader knows. An enum has beside
+// it
+//   inline std::vector<std::pair<LossAggMode, const char*>> enum_names(LossAggMode) { return {{…,
+//   "token-mean"}, …}; }
 #pragma once
 
 #include <cstdint>
@@ -29,8 +33,12 @@ struct Check {
   std::function<bool(double)> ok;
   std::string text;
 };
-inline Check at_least(double low) { return {[=](double x) { return x >= low; }, fmt::format("at least {}", low)}; }
-inline Check more_than(double low) { return {[=](double x) { return x > low; }, fmt::format("more than {}", low)}; }
+inline Check at_least(double low) {
+  return {[=](double x) { return x >= low; }, fmt::format("at least {}", low)};
+}
+inline Check more_than(double low) {
+  return {[=](double x) { return x > low; }, fmt::format("more than {}", low)};
+}
 inline Check between(double low, double high) {
   return {[=](double x) { return x >= low && x <= high; }, fmt::format("from {} to {}", low, high)};
 }
@@ -41,7 +49,8 @@ class TomlTable {
   // Throws Error (exit code 2) naming file and line when the text does not parse.
   static TomlTable parse(const std::string& text, const std::string& file_name);
   static TomlTable read(const std::string& path);
-  // Applies one "section.key=value" (value as TOML; a bare word is taken as a string), creating tables on the way.
+  // Applies one "section.key=value" (value as TOML; a bare word is taken as a string), creating tables on the
+  // way.
   void set(const std::string& assignment);
 
   std::vector<std::string> keys() const;
@@ -56,14 +65,21 @@ class TomlTable {
   std::optional<std::vector<double>> get_doubles(const std::string& key) const;
   std::optional<TomlTable> get_table(const std::string& key) const;
   std::optional<std::vector<TomlTable>> get_tables(const std::string& key) const;
+  // The table as TOML, without comments; `section` is its full name ("" for the top level).
+  std::string text(const std::string& section = "", bool array_element = false) const;
+
+  TomlTable();  // empty
 
  private:
   struct Node;
+  explicit TomlTable(std::shared_ptr<Node> node);
   std::shared_ptr<Node> node_;
 };
 
 template <class T>
-concept OptionStruct = requires(T t, std::function<void()> f) { typename T::is_options; };
+concept OptionStruct = requires(T t, std::function<void()> f) {
+  typename T::is_options;
+};
 
 // Every option struct says `using is_options = void;`.
 // Reads `out` from `table`; keys that no field has are errors.
