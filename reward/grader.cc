@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "reward/code.h"
 #include "reward/countdown.h"
 #include "reward/format.h"
 #include "reward/math/math_grader.h"
@@ -21,6 +22,7 @@ const std::vector<Kind>& kinds() {
       {"countdown", make_countdown_grader},
       {"format", make_format_grader},
       {"math", make_math_grader},
+      {"code", make_code_grader},
   };
   return table;
 }
