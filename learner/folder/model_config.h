@@ -18,6 +18,7 @@ struct RopeScaling {
   int64_t original_max_position_embeddings = 0;           // llama3, yarn, dynamic
   double beta_fast = 32, beta_slow = 1;                   // yarn
   std::optional<double> attention_factor, mscale, mscale_all_dim;
+  bool truncate = true;                                   // yarn: round the correction range to whole dimensions
 };
 
 struct ModelConfig {
@@ -51,6 +52,9 @@ struct ModelConfig {
 // f32/f16/bf16. Throws Error naming file and tensor: missing file, truncated, header that does not parse, overlapping
 // or out-of-range offsets, missing tensor, wrong shape, unsupported dtype.
 WeightSet read_weights(const std::string& folder, const ModelConfig& config, DType to);
+
+// The conversions both use, round to nearest even; `to` and `from` may not overlap.
+void convert_elements(const std::byte* from, DType from_dtype, std::byte* to, DType to_dtype, uint64_t count);
 
 // Writes model.safetensors (sharded with an index above max_shard_bytes), config.json and generation_config.json, and
 // copies tokenizer files from `tokenizer_from` ("" for none). Atomic: a folder `folder + ".part"` is renamed at the end;
