@@ -1,5 +1,5 @@
-// One way of scoring a completion. Graders are made once per worker from the run file's reward list and used by many
-// threads at once.
+// One way of scoring a completion. Graders are made once per worker from the run file's reward list and used
+// by many threads at once.
 #pragma once
 
 #include <atomic>
@@ -13,8 +13,9 @@
 namespace cohort {
 
 struct GradeInput {
-  std::string record_json;    // the prompt's record, with the fields this grader reads (gold, numbers, target, tests …)
-  std::string prompt;         // rendered prompt, may be ""
+  std::string
+      record_json;  // the prompt's record, with the fields this grader reads (gold, numbers, target, tests …)
+  std::string prompt;  // rendered prompt, may be ""
   std::string completion;
   std::string finish_reason;  // stop, length, …; "" when unknown
   uint32_t completion_tokens = 0;
@@ -24,9 +25,10 @@ class Grader {
  public:
   virtual ~Grader() = default;
   virtual const std::string& kind() const = 0;
-  // Blocks until the verdict is there, within the grader's own limits whatever the candidate does. Any thread, any
-  // number at once. Never throws for what the candidate did; a record without the needed fields is an infra_error
-  // whose reason names the field. `cancelled` may turn true at any moment: return soon with VerdictKind::cancelled.
+  // Blocks until the verdict is there, within the grader's own limits whatever the candidate does. Any
+  // thread, any number at once. Never throws for what the candidate did; a record without the needed fields
+  // is an infra_error whose reason names the field. `cancelled` may turn true at any moment: return soon with
+  // VerdictKind::cancelled.
   virtual Verdict grade(const GradeInput& input, const std::atomic<bool>& cancelled) = 0;
 };
 

@@ -1,5 +1,5 @@
-// Moving a policy's weights from learner rank 0 to the rollout workers. One interface; this file has the ZeroMQ form (CPU,
-// late joiners, recovery); nccl and cuda_ipc come with the GPU path.
+// Moving a policy's weights from learner rank 0 to the rollout workers. One interface; this file has the
+// ZeroMQ form (CPU, late joiners, recovery); nccl and cuda_ipc come with the GPU path.
 #pragma once
 
 #include <cstddef>
@@ -37,9 +37,9 @@ struct WeightSet {
   std::vector<std::byte> data;
 };
 
-// Serves the newest published version to any number of clients from its own thread, in chunks, each client at its own
-// pace with a window of chunks in flight (credit), so that one slow client delays nobody.
-// A fetch that began on an older version keeps that version until it ends (at most `keep` old versions are held).
+// Serves the newest published version to any number of clients from its own thread, in chunks, each client at
+// its own pace with a window of chunks in flight (credit), so that one slow client delays nobody. A fetch
+// that began on an older version keeps that version until it ends (at most `keep` old versions are held).
 class WeightServer {
  public:
   explicit WeightServer(const std::string& bind_endpoint, size_t chunk_bytes = 1 << 20);
@@ -57,8 +57,9 @@ class WeightClient {
  public:
   WeightClient();
   ~WeightClient();
-  // The newest version the server has, at least `at_least`, whole and with its checksum verified; nothing after
-  // `seconds` or when `stop` becomes true. A chunk that got lost is asked for again; a checksum that fails: fetched again.
+  // The newest version the server has, at least `at_least`, whole and with its checksum verified; nothing
+  // after `seconds` or when `stop` becomes true. A chunk that got lost is asked for again; a checksum that
+  // fails: fetched again.
   std::shared_ptr<const WeightSet> fetch(const std::string& endpoint, Version at_least, double seconds,
                                          const std::function<bool()>& stop = {});
 

@@ -1,0 +1,23 @@
+// Public problem sets turned into prompt records: {"id", "prompt" | "messages", what its rewards read}.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace cohort {
+
+struct ImportOptions {
+  bool messages = true;     // one user message; else a plain "prompt"
+  std::string instruction;  // follows the problem's text
+};
+
+// A row of openai/grade-school-math: "question" and an "answer" that ends in "#### 18". The record's "gold"
+// is that number without thousands separators. `where` ("FILE:LINE") begins every error.
+nlohmann::ordered_json import_gsm8k(const nlohmann::ordered_json& row, const std::string& id,
+                                    const ImportOptions& options, const std::string& where);
+
+// A row of openai/human-eval: "language", "test_code" and "entry_point" are what the code reward reads.
+nlohmann::ordered_json import_humaneval(const nlohmann::ordered_json& row, const ImportOptions& options,
+                                        const std::string& where);
+
+}  // namespace cohort

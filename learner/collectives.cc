@@ -1,0 +1,169 @@
+#include "learner/collectives.h"
+
+#include <sched.h>
+#include <time.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+namespace cohort {
+namespace {
+
+constexpr int64_t kNothing = INT64_MAX;
+constexpr size_t kBlock = size_t{8} << 20;  // elements reduced at once: bounds the second buffer
+
+void sleep_us(long us) {
+  const timespec t{us / 1000000, us % 1000000 * 1000};
+  nanosleep(&t, nullptr);
+}
+
+template <class T>
+MPI_Datatype type_of();
+template <>
+MPI_Datatype type_of<float>() {
+  return MPI_FLOAT;
+}
+template <>
+MPI_Datatype type_of<double>() {
+  return MPI_DOUBLE;
+}
+
+}  // namespace
+
+Collectives::Collectives(MPI_Comm communicator) : comm_(communicator) {
+  MPI_Comm_rank(comm_, &rank_);
+  MPI_Comm_size(comm_, &size_);
+}
+
+// brisk: everybody is here, the transfer takes microseconds to milliseconds: give the core away but come back
+// at once. Otherwise: sleep, longer the longer it lasts, up to a millisecond.
+void Collectives::wait(MPI_Request& request, bool brisk) {
+  const auto began = std::chrono::steady_clock::now();
+  int done = 0;
+  for (int tries = 0;; ++tries) {
+    MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+    if (done) break;
+    if (brisk && tries < 200) {
+      sched_yield();
+    } else {
+      sleep_us(brisk ? 20 : std::min(1000, 50 + 10 * tries));
+    }
+  }
+  waited_s_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+}
+
+void Collectives::barrier() {
+  if (size_ == 1) return;
+  MPI_Request request;
+  MPI_Ibarrier(comm_, &request);
+  wait(request, false);
+}
+
+// Reduce-scatter and all-gather by hand: each rank gets everybody's piece of its slice, adds them in rank
+// order and hands the result to all. The bytes moved are those of a ring, and only one rank ever rounds an
+// element.
+template <class T>
+void Collectives::sum_slices(std::span<T> values) {
+  if (size_ == 1 || values.empty()) return;
+  barrier();
+  const size_t ranks = static_cast<size_t>(size_);
+  std::vector<T> pieces, out;
+  for (size_t at = 0; at < values.size(); at += kBlock) {
+    std::span<T> block = values.subspan(at, std::min(kBlock, values.size() - at));
+    const size_t slice = (block.size() + ranks - 1) / ranks;
+    out.assign(slice * ranks, T{});
+    pieces.resize(slice * ranks);
+    std::copy(block.begin(), block.end(), out.begin());
+    MPI_Request request;
+    MPI_Ialltoall(out.data(), static_cast<int>(slice), type_of<T>(), pieces.data(), static_cast<int>(slice),
+                  type_of<T>(), comm_, &request);
+    wait(request, true);
+    std::vector<T> mine(slice);
+    for (size_t i = 0; i < slice; ++i) {
+      double sum = 0;
+      for (size_t r = 0; r < ranks; ++r) sum += static_cast<double>(pieces[r * slice + i]);
+      mine[i] = static_cast<T>(sum);
+    }
+    MPI_Iallgather(mine.data(), static_cast<int>(slice), type_of<T>(), out.data(), static_cast<int>(slice),
+                   type_of<T>(), comm_, &request);
+    wait(request, true);
+    std::copy_n(out.begin(), block.size(), block.begin());
+  }
+}
+
+void Collectives::sum(std::span<float> values) {
+  sum_slices(values);
+}
+void Collectives::sum(std::span<double> values) {
+  sum_slices(values);
+}
+
+int64_t Collectives::min(int64_t value) {
+  if (size_ == 1) return value;
+  int64_t out = value;
+  MPI_Request request;
+  MPI_Iallreduce(&value, &out, 1, MPI_INT64_T, MPI_MIN, comm_, &request);
+  wait(request, false);
+  return out;
+}
+
+int64_t Collectives::max(int64_t value) {
+  return -min(-value);
+}
+
+void Collectives::broadcast(std::span<std::byte> bytes, int root) {
+  if (size_ == 1 || bytes.empty()) return;
+  barrier();
+  constexpr size_t kChunk = size_t{256} << 20;
+  for (size_t at = 0; at < bytes.size(); at += kChunk) {
+    MPI_Request request;
+    MPI_Ibcast(bytes.data() + at, static_cast<int>(std::min(kChunk, bytes.size() - at)), MPI_BYTE, root,
+               comm_, &request);
+    wait(request, true);
+  }
+}
+
+void Collectives::broadcast(std::string& text, int root) {
+  if (size_ == 1) return;
+  uint64_t bytes = text.size();
+  broadcast(std::as_writable_bytes(std::span(&bytes, 1)), root);
+  text.resize(bytes);
+  broadcast(std::as_writable_bytes(std::span(text.data(), text.size())), root);
+}
+
+std::string Collectives::first_error(const std::string& mine) {
+  const int64_t who = min(mine.empty() ? kNothing : rank_);
+  if (who == kNothing) return "";
+  std::string text = mine;
+  broadcast(text, static_cast<int>(who));
+  return text;
+}
+
+MpiSession::MpiSession() {
+  if (!std::getenv("OMPI_COMM_WORLD_SIZE") && !std::getenv("PMI_SIZE") && !std::getenv("PMIX_RANK")) return;
+  int provided = 0;
+  MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
+  started_ = true;
+}
+
+MpiSession::~MpiSession() {
+  if (!started_) return;
+  Collectives(MPI_COMM_WORLD).barrier();  // asleep; MPI_Finalize itself would spin
+  MPI_Finalize();
+}
+
+Collectives MpiSession::world() const {
+  return started_ ? Collectives(MPI_COMM_WORLD) : Collectives();
+}
+
+void MpiSession::abort(int exit_code) {
+  int started = 0;
+  MPI_Initialized(&started);
+  if (started) MPI_Abort(MPI_COMM_WORLD, exit_code);
+  std::_Exit(exit_code);
+}
+
+}  // namespace cohort

@@ -1,0 +1,72 @@
+// The table of kinds and the reward list of a run.
+#include "reward/grader.h"
+
+#include <set>
+
+#include "reward/countdown.h"
+#include "reward/format.h"
+#include "reward/record.h"
+
+namespace cohort {
+namespace {
+
+struct Kind {
+  std::string name;
+  std::unique_ptr<Grader> (*make)(const TomlTable& options);
+};
+
+const std::vector<Kind>& kinds() {
+  static const std::vector<Kind> table = {
+      {"countdown", make_countdown_grader},
+      {"format", make_format_grader},
+  };
+  return table;
+}
+
+const Kind& find_kind(const std::string& name, const std::string& where) {
+  std::vector<std::string> known;
+  for (const Kind& kind : kinds()) {
+    if (kind.name == name) return kind;
+    known.push_back(kind.name);
+  }
+  const std::string near = nearest_name(name, known);
+  std::string all;
+  for (const std::string& k : known) all += (all.empty() ? "" : ", ") + k;
+  if (!near.empty()) fail_usage("{} = \"{}\" is no reward; did you mean \"{}\"?", where, name, near);
+  fail_usage("{} = \"{}\" is no reward; there are {}", where, name, all);
+}
+
+}  // namespace
+
+std::unique_ptr<Grader> make_grader(const RewardSpec& spec) {
+  return find_kind(spec.kind, "reward.kind").make(spec.options);
+}
+
+std::vector<RewardPart> RewardList::grade(const GradeInput& input, const std::atomic<bool>& cancelled) {
+  std::vector<RewardPart> parts;
+  for (size_t i = 0; i < graders.size(); ++i)
+    parts.push_back({specs[i].name, specs[i].weight, graders[i]->grade(input, cancelled)});
+  return parts;
+}
+
+RewardList make_reward_list(const std::vector<TomlTable>& reward_tables) {
+  RewardList list;
+  std::set<std::string> names;
+  for (const TomlTable& table : reward_tables) {
+    RewardSpec spec;
+    spec.kind = table.get_string("kind").value_or("");
+    if (spec.kind.empty()) fail_usage("{} is missing: which reward is this?", table.where("kind"));
+    find_kind(spec.kind, table.where("kind"));
+    spec.name = table.get_string("name").value_or(spec.kind);
+    spec.weight = table.get_double("weight").value_or(1);
+    if (!names.insert(spec.name).second)
+      fail_usage("{}: two rewards are named \"{}\"; give one another name", table.where("name"), spec.name);
+    spec.options = table;
+    list.graders.push_back(make_grader(spec));
+    list.specs.push_back(std::move(spec));
+  }
+  if (list.graders.empty()) fail_usage("the run file has no [[reward]]: nothing would be learnt");
+  return list;
+}
+
+}  // namespace cohort

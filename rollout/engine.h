@@ -1,0 +1,105 @@
+// Continuous batching: decides which tokens of which sequences each forward pass of a ModelRunner takes.
+//
+//   add() -> waiting groups -> (prompt prefilled once, in chunks) -> slots of running sequences -> step()'s
+//   completions
+//
+// One step() is one forward pass: a token of every running sequence, and prompt chunks of waiting groups up
+// to `max_num_batched_tokens`, so that a long prompt delays decoding by a bounded amount. A group's prompt
+// but its last token is prefilled into one slot; each sequence of the group copies that slot and starts by
+// feeding the last token, the group's last sequence takes the slot itself. A finished sequence leaves in the
+// step in which it ended and its slot is used again in the next.
+//
+// Deterministic: which tokens a completion has depends on (seed, group, index, prompt, weights) alone, never
+// on what else is in the batch (as far as the runner's arithmetic does not depend on it). No thread of its
+// own.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rollout/model_runner.h"
+#include "rollout/options.h"
+#include "rollout/tokenizer/tokenizer.h"
+#include "transport/messages.h"
+
+namespace cohort {
+
+struct EngineOptions {
+  int32_t max_num_batched_tokens = 2048;  // prompt tokens a step
+  WeightSync weight_sync = WeightSync::in_flight;
+};
+
+// The completions `indices` of one prompt.
+struct EngineRequest {
+  GroupId group = 0;
+  std::vector<uint32_t> indices;
+  std::vector<int32_t> prompt_ids;
+  SamplingParams sampling;
+};
+
+class Engine {
+ public:
+  // `runner` must outlive the engine. Without a tokenizer completions have no text, and stop strings are
+  // refused.
+  Engine(ModelRunner& runner, std::shared_ptr<const Tokenizer> tokenizer, EngineOptions options = {});
+  ~Engine();
+
+  // Appends to the waiting queue. Throws Error, and takes nothing, for a request that can never be sampled:
+  // an empty prompt, one that leaves no room in the context, a token the model does not have, bad sampling
+  // parameters. Indices of the group that are already held are ignored.
+  void add(EngineRequest request);
+  // Drops all of the group's sequences, running or not. Unknown groups are ignored.
+  void cancel(GroupId group);
+  // Drops the sequences that have no slot yet, or all of them, and says which those were.
+  std::vector<HeldLease> give_back(bool running_too);
+  // What is held and not finished.
+  std::vector<HeldLease> held() const;
+
+  // One forward pass (none when idle), preceded by the weight swap that is due. The completions that ended in
+  // it.
+  std::vector<Completion> step();
+
+  // Tell the engine that the runner has staged weights. Any thread. The swap happens in a later step(): the
+  // next one (in_flight), or the first in which no sequence runs (drain; until then nothing new starts).
+  void weights_staged() { staged_ = true; }
+  Version version() const { return runner_.version(); }
+
+  bool idle() const { return groups_.empty(); }  // a staged swap is done by step() even when idle
+  size_t running() const { return running_.size(); }
+  size_t waiting() const;  // sequences without a slot
+  size_t held_groups() const { return groups_.size(); }
+  uint64_t tokens_sampled() const { return tokens_sampled_; }
+  uint64_t tokens_prefilled() const { return tokens_prefilled_; }
+
+ private:
+  struct Group;
+  struct Sequence;
+
+  void swap_if_due();
+  void forget_prefills();
+  void start_sequences();
+  Group* prefill_candidate();
+  int32_t take_slot();
+  void free_slot(int32_t slot) { free_slots_.push_back(slot); }
+  bool accept(Sequence& sequence, const Sampled& sampled, std::chrono::steady_clock::time_point now);
+  Completion finish(Sequence& sequence);
+  void end_of(Group& group);
+
+  ModelRunner& runner_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  EngineOptions options_;
+  int32_t max_context_ = 0;
+  std::atomic<bool> staged_ = false;
+  std::vector<int32_t> free_slots_;
+  std::list<Group> groups_;  // in the order they came; gone when its last sequence ended
+  std::vector<std::unique_ptr<Sequence>> running_;  // in the order they started
+  uint64_t tokens_sampled_ = 0, tokens_prefilled_ = 0;
+};
+
+}  // namespace cohort
