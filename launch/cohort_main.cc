@@ -24,6 +24,7 @@ const std::vector<Verb>& verbs() {
       {"tokenize", "text to token ids, or back with --decode", command_tokenize, ""},
 #endif
       {"data", "make or import prompt sets: countdown, gsm8k, humaneval", command_data, ""},
+      {"report", "a self-contained HTML page of a run: RUN_DIR", command_report, ""},
       {"guard", "", command_guard, "", true},
   };
   return table;

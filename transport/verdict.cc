@@ -8,14 +8,17 @@
 namespace cohort {
 namespace {
 constexpr std::array<const char*, 11> kVerdicts = {
-    "passed",           "failed",          "no_answer", "compile_error", "candidate_timeout", "candidate_memory",
-    "candidate_output", "candidate_crash", "unknown",   "infra_error",   "cancelled"};
+    "passed",           "failed",           "no_answer",       "compile_error", "candidate_timeout",
+    "candidate_memory", "candidate_output", "candidate_crash", "unknown",       "infra_error",
+    "cancelled"};
 static_assert(static_cast<size_t>(VerdictKind::cancelled) + 1 == kVerdicts.size());
 constexpr std::array<const char*, 4> kRoles = {"rollout", "reward", "learner", "observer"};
 static_assert(static_cast<size_t>(Role::observer) + 1 == kRoles.size());
 }  // namespace
 
-const char* to_string(VerdictKind kind) { return kVerdicts.at(static_cast<size_t>(kind)); }
+const char* to_string(VerdictKind kind) {
+  return kVerdicts.at(static_cast<size_t>(kind));
+}
 
 VerdictKind verdict_kind_from(const std::string& name) {
   for (size_t i = 0; i < kVerdicts.size(); ++i)
@@ -24,6 +27,8 @@ VerdictKind verdict_kind_from(const std::string& name) {
   fail("'{}' is not a verdict{}", name, nearest.empty() ? "" : " (did you mean '" + nearest + "'?)");
 }
 
-const char* to_string(Role role) { return kRoles.at(static_cast<size_t>(role)); }
+const char* to_string(Role role) {
+  return kRoles.at(static_cast<size_t>(role));
+}
 
 }  // namespace cohort

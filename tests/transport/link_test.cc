@@ -1,0 +1,465 @@
+// Link and Router over real sockets on the loopback interface.
+#include "transport/link.h"
+
+#include <gtest/gtest.h>
+#include <zmq.h>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "transport/base/error.h"
+#include "transport/codec.h"
+#include "transport/endpoint.h"
+#include "transport/socket.h"
+#include "transport/testing/fake_coordinator.h"
+
+namespace cohort {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::FakeCoordinator;
+
+LinkOptions options_for(const std::string& endpoint, const std::string& name = "rollout-0") {
+  LinkOptions o;
+  o.endpoint = endpoint;
+  o.hello = [name] {
+    Hello hello;
+    hello.role = Role::rollout;
+    hello.name = name;
+    return hello;
+  };
+  return o;
+}
+
+Completion completion(GroupId group) {
+  Completion c;
+  c.group = group;
+  c.token_ids = {1, 2, 3};
+  c.logprobs = {-1, -2, -3};
+  c.versions = {{0, 3}};
+  return c;
+}
+
+TEST(Router, FreePortAndPortInUse) {
+  Router router("tcp://127.0.0.1:0");
+  EXPECT_TRUE(router.endpoint().starts_with("tcp://127.0.0.1:"));
+  EXPECT_FALSE(router.endpoint().ends_with(":0"));
+  try {
+    Router second(router.endpoint());
+    FAIL() << "bound twice";
+  } catch (const Error& e) {
+    EXPECT_TRUE(std::string(e.what()).starts_with("port in use: " + router.endpoint())) << e.what();
+  }
+}
+
+TEST(Router, WildcardIsAnnouncedAsAnAddress) {
+  Router router("tcp://0.0.0.0:*");
+  EXPECT_EQ(router.endpoint().find("0.0.0.0"), std::string::npos) << router.endpoint();
+  EXPECT_EQ(router.endpoint().find('*'), std::string::npos) << router.endpoint();
+}
+
+TEST(Router, BadEndpointsAreNamed) {
+  for (const char* bad : {"", "tcp://", "127.0.0.1:5555", "tcp://127.0.0.1", "tcp://127.0.0.1:port",
+                          "tcp://127.0.0.1:99999", "tcp://8.8.8.8:0", "ipc:///tmp/x"}) {
+    try {
+      Router router{std::string(bad)};
+      FAIL() << bad;
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find(bad), std::string::npos) << e.what();
+    }
+  }
+}
+
+TEST(Router, UnknownPeerIsAnAnswerNotADrop) {
+  Router router("tcp://127.0.0.1:0");
+  EXPECT_FALSE(router.send("nobody", {0, HeartbeatAck{}}));
+}
+
+TEST(Router, WakeDescriptorEndsTheWait) {
+  Router router("tcp://127.0.0.1:0");
+  zmq::EventFd wake;
+  std::jthread waker([&] {
+    std::this_thread::sleep_for(50ms);
+    wake.signal();
+  });
+  EXPECT_TRUE(router.receive(-1, wake.fd()).empty());
+}
+
+TEST(Router, MalformedBytesAreCountedAndLeftOut) {
+  Router router("tcp://127.0.0.1:0");
+  zmq::Context context;
+  zmq::Socket socket(context, ZMQ_DEALER);
+  socket.connect(router.endpoint());
+  std::mt19937 rng(1);
+  for (int i = 0; i < 300; ++i) {
+    std::string noise(rng() % 64, ' ');
+    for (char& c : noise) c = static_cast<char>(rng());
+    ASSERT_EQ(socket.send(noise), zmq::Sent::yes);
+  }
+  std::array<std::string_view, 3> three = {"a", "b", "c"};
+  ASSERT_EQ(socket.send(three), zmq::Sent::yes);
+  ASSERT_EQ(socket.send(encode({9, completion(5)})), zmq::Sent::yes);
+  std::vector<Incoming> got;
+  while (got.empty()) got = router.receive(1000);
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(got[0].envelope.seq, 9u);
+  EXPECT_EQ(router.malformed(), 301u);
+}
+
+TEST(Link, WelcomeHeartbeatsMessagesBothWays) {
+  FakeCoordinator fake;
+  Link link(options_for(fake.endpoint()));
+  Welcome welcome = link.wait_welcome(5);
+  EXPECT_EQ(welcome.run_id, "test-run");
+  EXPECT_TRUE(link.connected());
+  link.send(Credit{4});
+  link.send(completion(1));
+  link.send(completion(2));
+  EXPECT_TRUE(link.flush(5));
+  fake.send("rollout-0", Lease{7, "{}", {0, 1}, {}, false});
+  auto got = link.receive(5s);
+  ASSERT_TRUE(got);
+  EXPECT_EQ(std::get<Lease>(*got).group, 7u);
+  EXPECT_FALSE(link.receive(10ms));
+  EXPECT_TRUE(
+      fake.wait(5, [](auto& f) { return f.heartbeats() >= 3 && f.template all<Credit>().size() == 1; }));
+  auto completions = fake.all<Completion>();
+  ASSERT_EQ(completions.size(), 2u);
+  EXPECT_EQ(completions[1].group, 2u);
+  EXPECT_EQ(link.conversations(), 1u);
+}
+
+TEST(Link, RefusedEndsWithTheReason) {
+  FakeCoordinator::Options o;
+  o.refuse = "run 'x' has no place for rollout-0";
+  FakeCoordinator fake(o);
+  Link link(options_for(fake.endpoint()));
+  try {
+    link.wait_welcome(5);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("refused: run 'x' has no place"), std::string::npos) << e.what();
+  }
+  EXPECT_NE(link.ended(), "");
+  EXPECT_THROW(link.send(completion(1)), Error);
+  EXPECT_FALSE(link.receive(10s));  // at once
+  EXPECT_TRUE(link.flush(10));      // nothing was taken
+}
+
+TEST(Link, NobodyThereGivesUp) {
+  LinkOptions o = options_for("tcp://127.0.0.1:9");
+  o.give_up_s = 0.3;
+  Link link(o);
+  try {
+    link.wait_welcome(20);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("no answer from the coordinator at tcp://127.0.0.1:9"),
+              std::string::npos);
+  }
+}
+
+TEST(Link, WaitWelcomeTimesOut) {
+  Link link(options_for("tcp://127.0.0.1:9"));
+  EXPECT_THROW(link.wait_welcome(0.1), Error);
+  EXPECT_EQ(link.ended(), "");
+}
+
+TEST(Link, BadEndpoint) {
+  EXPECT_THROW(Link(options_for("localhost")), Error);
+  EXPECT_THROW(Link(options_for("tcp://nowhere")), Error);
+}
+
+TEST(Link, SlowConsumerHoldsTheSenderBack) {
+  FakeCoordinator::Options o;
+  o.acknowledge = false;
+  FakeCoordinator fake(o);
+  LinkOptions lo = options_for(fake.endpoint());
+  lo.max_unacked = 10;
+  Link link(lo);
+  link.wait_welcome(5);
+  std::atomic<int> sent = 0;
+  std::jthread sender([&] {
+    for (int i = 1; i <= 50; ++i) {
+      link.send(completion(static_cast<GroupId>(i)));
+      ++sent;
+    }
+  });
+  EXPECT_TRUE(fake.wait(5, [](auto& f) { return f.template all<Completion>().size() == 10; }));
+  std::this_thread::sleep_for(100ms);
+  EXPECT_EQ(sent, 10);
+  EXPECT_FALSE(link.flush(0.05));
+  fake.acknowledge(true);
+  // One Ack stands for all before it.
+  fake.send("rollout-0", Ack{10});
+  sender.join();
+  EXPECT_TRUE(link.flush(5));
+  auto got = fake.all<Completion>();
+  ASSERT_EQ(got.size(), 50u);
+  for (size_t i = 0; i < 50; ++i) EXPECT_EQ(got[i].group, i + 1);
+}
+
+TEST(Link, CloseFreesWhoeverWaits) {
+  FakeCoordinator::Options o;
+  o.acknowledge = false;
+  FakeCoordinator fake(o);
+  LinkOptions lo = options_for(fake.endpoint());
+  lo.max_unacked = 1;
+  Link link(lo);
+  link.wait_welcome(5);
+  link.send(completion(1));
+  std::atomic<int> freed = 0;
+  std::jthread a([&] {
+    EXPECT_THROW(link.send(completion(2)), Error);
+    ++freed;
+  });
+  std::jthread b([&] {
+    EXPECT_FALSE(link.receive(1h));
+    ++freed;
+  });
+  std::jthread c([&] {
+    EXPECT_FALSE(link.flush(1e12));
+    ++freed;
+  });
+  std::this_thread::sleep_for(50ms);
+  EXPECT_EQ(freed, 0);
+  link.close();
+  a.join(), b.join(), c.join();
+  EXPECT_EQ(freed, 3);
+  EXPECT_EQ(link.ended(), "closed");
+}
+
+TEST(Link, AcksOfWhatWasNeverSentAreIgnored) {
+  FakeCoordinator::Options o;
+  o.acknowledge = false;
+  FakeCoordinator fake(o);
+  Link link(options_for(fake.endpoint()));
+  link.wait_welcome(5);
+  fake.send("rollout-0", Ack{1000000});
+  std::this_thread::sleep_for(50ms);
+  link.send(completion(1));
+  EXPECT_FALSE(link.flush(0.1));
+}
+
+// The coordinator is killed and started again on its port, over and over, while three threads send:
+// everything arrives, and what each thread sent arrives in its order (again after a restart, but never with a
+// gap).
+TEST(Link, NothingIsLostWhenTheCoordinatorRestarts) {
+  constexpr GroupId kThreads = 3, kEach = 400;
+  auto fake = std::make_unique<FakeCoordinator>();
+  FakeCoordinator::Options again;
+  again.endpoint = fake->endpoint();
+  LinkOptions lo = options_for(fake->endpoint());
+  lo.max_unacked = 64;
+  Link link(lo);
+  link.wait_welcome(5);
+  std::vector<std::jthread> senders;
+  for (GroupId t = 0; t < kThreads; ++t)
+    senders.emplace_back([&, t] {
+      for (GroupId i = 0; i < kEach; ++i) {
+        link.send(completion(t * kEach + i));
+        std::this_thread::sleep_for(1ms);
+      }
+    });
+  std::atomic<bool> done = false;
+  std::jthread taker([&] {
+    while (!done) link.receive(5ms);
+  });
+  std::vector<std::vector<FakeCoordinator::Received>> lives;
+  for (int life = 0; life < 5; ++life) {
+    std::this_thread::sleep_for(60ms);
+    if (life % 2) {  // some die with more that they have not acknowledged
+      fake->acknowledge(false);
+      std::this_thread::sleep_for(20ms);
+    }
+    // What arrives after this life's record is copied dies with it: it must not be acknowledged.
+    fake->acknowledge(false);
+    lives.push_back(fake->received());
+    fake.reset();
+    again.welcome.epoch++;
+    fake = std::make_unique<FakeCoordinator>(again);
+  }
+  senders.clear();
+  EXPECT_TRUE(link.flush(20));
+  lives.push_back(fake->received());
+  done = true;
+  taker.join();
+
+  EXPECT_GE(link.conversations(), 6u);
+  std::set<GroupId> arrived;
+  std::map<uint64_t, GroupId> by_seq;
+  for (auto& life : lives) {
+    uint64_t last = 0;
+    for (auto& r : life) {
+      if (r.seq == 0) continue;
+      EXPECT_TRUE(last == 0 || r.seq == last + 1) << "a gap in one conversation";
+      last = r.seq;
+      GroupId group = std::get<Completion>(r.message).group;
+      arrived.insert(group);
+      auto [at, fresh] = by_seq.emplace(r.seq, group);
+      EXPECT_EQ(at->second, group) << "one number, two messages";
+    }
+  }
+  EXPECT_EQ(arrived.size(), kThreads * kEach);
+  EXPECT_EQ(by_seq.size(), kThreads * kEach);
+  std::map<GroupId, GroupId> newest;  // of each thread
+  for (auto& [seq, group] : by_seq) {
+    auto [at, first] = newest.emplace(group / kEach, group);
+    if (!first) {
+      EXPECT_EQ(group, at->second + 1) << "out of order";
+      at->second = group;
+    }
+  }
+}
+
+TEST(Link, SilentCoordinatorMeansANewConversationWithWhatIsHeld) {
+  FakeCoordinator fake;
+  LinkOptions lo = options_for(fake.endpoint());
+  std::atomic<GroupId> held = 0;
+  lo.hello = [&held] {
+    Hello hello;
+    hello.role = Role::rollout;
+    hello.name = "rollout-0";
+    if (held) hello.held = {{held, {1, 2}}};
+    return hello;
+  };
+  Link link(lo);
+  link.wait_welcome(5);
+  held = 77;
+  fake.pause(true);
+  EXPECT_TRUE(fake.wait(10, [&](auto&) { return !link.connected(); }));
+  fake.pause(false);
+  std::optional<Message> got;
+  for (int i = 0; i < 100 && !got; ++i) got = link.receive(100ms);
+  ASSERT_TRUE(got);
+  EXPECT_TRUE(std::holds_alternative<Welcome>(*got));
+  auto hellos = fake.all<Hello>();
+  ASSERT_GE(hellos.size(), 2u);
+  EXPECT_EQ(hellos.back().run_id, "test-run");
+  ASSERT_EQ(hellos.back().held.size(), 1u);
+  EXPECT_EQ(hellos.back().held[0].group, 77u);
+}
+
+TEST(Link, HelloAgainBeginsANewConversation) {
+  FakeCoordinator::Options o;
+  o.acknowledge = false;
+  FakeCoordinator fake(o);
+  Link link(options_for(fake.endpoint()));
+  link.wait_welcome(5);
+  link.send(completion(1));
+  EXPECT_TRUE(fake.wait(5, [](auto& f) { return f.template all<Completion>().size() == 1; }));
+  fake.send("rollout-0", Lease{3, "{}", {}, {}, false});  // of the conversation that ends: nobody took it
+  fake.send("rollout-0", Shutdown{true, "x"});
+  fake.send("rollout-0", HelloAgain{});
+  EXPECT_TRUE(fake.wait(5, [](auto& f) { return f.template all<Completion>().size() == 2; }));
+  auto got = link.receive(1s);
+  ASSERT_TRUE(got && std::holds_alternative<Shutdown>(*got));
+  // Credit of the conversation before must not reach the new one.
+  link.send(Credit{1000});
+  got = link.receive(1s);
+  ASSERT_TRUE(got && std::holds_alternative<Welcome>(*got));
+  link.send(Credit{2});
+  EXPECT_TRUE(fake.wait(5, [](auto& f) { return !f.template all<Credit>().empty(); }));
+  EXPECT_EQ(fake.all<Credit>()[0].granted, 2u);
+}
+
+TEST(Link, RequestsAndPublishedAreRepeatedUntilAnswered) {
+  FakeCoordinator fake;
+  Link link(options_for(fake.endpoint(), "learner-0"));
+  link.wait_welcome(5);
+  link.send(Published{4, "tcp://x:1", 10});
+  link.send(BatchRequest{4});
+  EXPECT_TRUE(fake.wait(5, [](auto& f) { return f.template all<BatchRequest>().size() == 1; }));
+  fake.send("learner-0", HelloAgain{});
+  EXPECT_TRUE(fake.wait(5, [](auto& f) {
+    return f.template all<BatchRequest>().size() == 2 && f.template all<Published>().size() == 2;
+  }));
+  ASSERT_TRUE(link.receive(1s));  // Welcome
+  Batch batch;
+  batch.step = 4;
+  fake.send("learner-0", batch);
+  auto got = link.receive(1s);
+  ASSERT_TRUE(got && std::holds_alternative<Batch>(*got));
+  fake.send("learner-0", HelloAgain{});
+  EXPECT_TRUE(fake.wait(5, [](auto& f) { return f.template all<Published>().size() == 3; }));
+  EXPECT_EQ(fake.all<BatchRequest>().size(), 2u);
+}
+
+TEST(Link, AnotherRunOnTheSamePortEndsTheLink) {
+  auto fake = std::make_unique<FakeCoordinator>();
+  FakeCoordinator::Options other;
+  other.endpoint = fake->endpoint();
+  other.welcome.run_id = "other-run";
+  Link link(options_for(fake->endpoint()));
+  link.wait_welcome(5);
+  fake.reset();
+  fake = std::make_unique<FakeCoordinator>(other);
+  EXPECT_TRUE(fake->wait(10, [&](auto&) { return link.ended() != ""; }));
+  EXPECT_NE(link.ended().find("now belongs to run 'other-run'"), std::string::npos) << link.ended();
+}
+
+TEST(Link, MoreThanCreditAllowsIsAProtocolError) {
+  FakeCoordinator fake;
+  LinkOptions lo = options_for(fake.endpoint());
+  lo.max_inbox = 3;
+  Link link(lo);
+  link.wait_welcome(5);
+  for (GroupId g = 1; g <= 4; ++g) fake.send("rollout-0", Lease{g, "{}", {}, {}, false});
+  EXPECT_TRUE(fake.wait(5, [&](auto&) { return link.ended() != ""; }));
+  EXPECT_TRUE(link.ended().starts_with("protocol error")) << link.ended();
+  for (GroupId g = 1; g <= 3; ++g) {
+    auto got = link.receive(1s);
+    ASSERT_TRUE(got);
+    EXPECT_EQ(std::get<Lease>(*got).group, g);
+  }
+}
+
+TEST(Link, UnreadableAnswersBeginANewConversation) {
+  // A raw ROUTER that welcomes and then sends noise.
+  zmq::Context context;
+  zmq::Socket socket(context, ZMQ_ROUTER);
+  std::string endpoint = socket.bind("tcp://127.0.0.1:0");
+  std::atomic<bool> stop = false;
+  std::atomic<int> hellos = 0;
+  std::jthread noise([&] {
+    while (!stop) {
+      auto frames = socket.receive();
+      if (!frames) {
+        std::this_thread::sleep_for(1ms);
+        continue;
+      }
+      std::string peer = (*frames)[0].string();
+      if (!std::holds_alternative<Hello>(decode((*frames)[1].bytes()).message)) continue;
+      ++hellos;
+      std::string welcome = encode({0, Welcome{"r", 1, "", 50, 1000}});
+      std::array<std::string_view, 2> good = {peer, welcome}, bad = {peer, "\xff\x01\x02"};
+      socket.send(good);
+      if (hellos < 3) socket.send(bad);
+    }
+  });
+  Link link(options_for(endpoint));
+  link.wait_welcome(5);
+  auto until = std::chrono::steady_clock::now() + 10s;
+  while (link.conversations() < 3 && std::chrono::steady_clock::now() < until)
+    std::this_thread::sleep_for(5ms);
+  EXPECT_GE(link.conversations(), 3u);
+  EXPECT_EQ(link.ended(), "");
+  stop = true;
+}
+
+TEST(Link, LastWordsGoOut) {
+  FakeCoordinator fake;
+  {
+    Link link(options_for(fake.endpoint()));
+    link.wait_welcome(5);
+    link.send(Goodbye{"done"});
+  }
+  EXPECT_TRUE(fake.wait(5, [](auto& f) { return f.template all<Goodbye>().size() == 1; }));
+}
+
+}  // namespace
+}  // namespace cohort
