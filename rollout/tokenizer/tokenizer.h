@@ -25,20 +25,27 @@ class Tokenizer {
   virtual int32_t vocab_size() const = 0;
   virtual int32_t id_of(std::string_view token) const = 0;  // -1 when there is none
   virtual bool is_special(int32_t id) const = 0;
+  // Appends the bytes that `id` stands for (none for a special token) when text is nothing but the tokens' bytes in
+  // order, as with byte-level BPE; returns false and appends nothing otherwise. What StreamDecoder rests on.
+  virtual bool append_bytes(int32_t id, std::string& out) const {
+    (void)id, (void)out;
+    return false;
+  }
 };
 
-// Turns tokens into text as they come: bytes that are not yet a whole character are held back.
+// Turns tokens into text as they come, special tokens left out: bytes that are not yet a whole character are held
+// back. All it returned, joined, is decode() of all it was given. One thread.
 class StreamDecoder {
  public:
   explicit StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer);
   std::string push(int32_t id);  // the new text, maybe ""
-  std::string finish();
+  std::string finish();          // what was held back; afterwards as new
 
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;
-  std::vector<int32_t> ids_;
-  size_t done_ = 0;
-  size_t prefix_ = 0;
+  std::string pending_;       // bytes of an unfinished character
+  std::vector<int32_t> ids_;  // context already given out, then tokens held back
+  size_t context_ = 0;        // how many of ids_ are context
 };
 
 struct ChatMessage {
