@@ -58,7 +58,7 @@ RunConfig read_run_config(const std::string& path, const std::vector<std::string
   return config;
 }
 
-RunFolder::RunFolder(const RunConfig& config) : path_(config.run.dir) {
+RunFolder::RunFolder(const RunConfig& config, Purpose purpose) : path_(config.run.dir), purpose_(purpose) {
   make_folder(path_);
   make_folder(log_dir());
   const std::string lock_path = path_ + "/lock";

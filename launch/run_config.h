@@ -74,18 +74,20 @@ class RunFolder {
  public:
   // Makes the folder and its logs/ where they do not exist, takes the folder's lock, refuses a folder that
   // another run or another configuration wrote (naming the key that differs) and saves the resolved
-  // configuration as run.toml. `resumes` tells whether it was there before.
-  explicit RunFolder(const RunConfig& config);
+  // configuration as run.toml (sft.toml for Purpose::sft: a run and its cold start may share a folder).
+  // `resumes` tells whether it was there before.
+  explicit RunFolder(const RunConfig& config, Purpose purpose = Purpose::train);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
 
   bool resumes() const { return resumes_; }
   const std::string& path() const { return path_; }
-  std::string config_path() const { return path_ + "/run.toml"; }
+  std::string config_path() const { return path_ + (purpose_ == Purpose::sft ? "/sft.toml" : "/run.toml"); }
   std::string log_dir() const { return path_ + "/logs"; }
 
  private:
   std::string path_;
+  Purpose purpose_;
   bool resumes_ = false;
   int lock_ = -1;
 };
