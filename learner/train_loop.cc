@@ -231,7 +231,9 @@ class Trainer {
           skipped_steps_, next_step_ - 1);
   }
 
-  void publish() { on_root(ranks_, [this] { publish_from_root(); }); }
+  void publish() {
+    on_root(ranks_, [this] { publish_from_root(); });
+  }
   void publish_from_root() {
     auto weights =
         std::make_shared<WeightSet>(policy_->snapshot(static_cast<Version>(next_step_), DType::f32));
