@@ -40,7 +40,8 @@ pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(TOMLPP REQUIRED IMPORTED_TARGET tomlplusplus)
-pkg_check_modules(MPI REQUIRED IMPORTED_TARGET ompi-c)  # the C interface: no C++ bindings, no wrapper compiler
+pkg_check_modules(MPI REQUIRED IMPORTED_TARGET ompi-c)  # the C interface: no wrapper compiler
+target_compile_definitions(PkgConfig::MPI INTERFACE OMPI_SKIP_MPICXX)  # nor the old C++ bindings
 
 # LibTorch, CPU. The wheel's own find_package needs a CUDA toolkit and links all of it, so: two libraries by
 # hand. -idirafter because the wheel's include folder also carries its own fmt, newer than the system's.
