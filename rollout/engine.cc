@@ -150,7 +150,9 @@ void Engine::forget_prefills() {
 void Engine::swap_if_due() {
   if (!staged_ || (options_.weight_sync == WeightSync::drain && !running_.empty())) return;
   staged_ = false;  // before the swap: a set staged from here on is announced by a new flag
-  if (runner_.swap_weights()) forget_prefills();
+  if (!runner_.swap_weights()) return;
+  swapped_ = true;
+  forget_prefills();
 }
 
 int32_t Engine::take_slot() {
