@@ -5,6 +5,7 @@
 
 #include "reward/countdown.h"
 #include "reward/format.h"
+#include "reward/math/math_grader.h"
 #include "reward/record.h"
 
 namespace cohort {
@@ -19,6 +20,7 @@ const std::vector<Kind>& kinds() {
   static const std::vector<Kind> table = {
       {"countdown", make_countdown_grader},
       {"format", make_format_grader},
+      {"math", make_math_grader},
   };
   return table;
 }

@@ -92,6 +92,9 @@ function(cohort_test name)
   target_compile_definitions(${name} PRIVATE
     COHORT_SOURCE_DIR="${PROJECT_SOURCE_DIR}" COHORT_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
   target_link_libraries(${name} PRIVATE ${A_LINKS} cohort_gtest)
+  if(NOT A_TORCH AND NOT COHORT_SANITIZE)
+    target_compile_options(${name} PRIVATE -O0)  # the code under test is optimised; its tests need not be
+  endif()
   if(A_TORCH)
     target_link_libraries(${name} PRIVATE cohort_torch)
     cohort_torch_pch(${name})

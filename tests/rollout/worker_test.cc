@@ -75,7 +75,7 @@ class Dealer {
       "[model]\npath = \"none\"\n[rollout]\nnum_generations = 4\nmax_num_seqs = 16\nmax_context = 128\n";
   std::map<GroupId, std::string> prompts;
   int max_tokens = 40;
-  bool deal = true;
+  std::atomic<bool> deal = true;
 
  private:
   void on(FakeCoordinator& c, const std::string& worker, const Message& m) {
