@@ -98,7 +98,8 @@ Ledger::Ledger(LedgerOptions options, const RunIdentity& identity) {
   impl_ = std::make_unique<Impl>(std::move(options));
   Database& db = impl_->db;
   // FULL: a commit is on the platter, not only in the page cache, before its Acks go out.
-  db.run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY");
+  db.run("PRAGMA journal_mode=WAL; PRAGMA temp_store=MEMORY");
+  db.run(impl_->options.fsync ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=OFF");
   open_run(db, identity, state_);
   load_state(db, state_);
   for (const char* sql : kStatements) impl_->statements.emplace_back(db, sql);

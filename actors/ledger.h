@@ -40,6 +40,7 @@ struct LedgerOptions {
   std::string dir;          // the run folder; the file is dir/ledger.sqlite
   size_t queue_events = 16384;          // write() blocks at this many waiting events …
   size_t queue_bytes = size_t{256} << 20;  // … or bytes
+  bool fsync = true;       // false: a commit survives a kill of the process but not of the machine (tests)
   bool background = true;  // false: no thread, the owner calls commit_now() (deterministic tests)
 };
 

@@ -201,7 +201,7 @@ void load_state(Database& db, LedgerState& state) {
   state.trained_steps = static_cast<uint32_t>(number("SELECT COALESCE(MAX(step),-1)+1 FROM metrics WHERE name='trained'"));
   state.checkpointed = static_cast<uint32_t>(number("SELECT COALESCE(MAX(next_step),0) FROM checkpoints"));
   Statement groups(db, fmt::format("SELECT {} FROM groups g WHERE g.state IN ('open','ready') "
-                                    "OR g.eval_version NOT IN (SELECT version FROM evals) ORDER BY g.group_id", kGroupColumns).c_str());
+                                    "OR (g.eval_version IS NOT NULL AND g.eval_version NOT IN (SELECT version FROM evals)) ORDER BY g.group_id", kGroupColumns).c_str());
   while (groups.step()) state.open.push_back(read_group(groups));
   for (StoredGroup& group : state.open) load_completions(db, group);
   Statement evals(db, "SELECT version,pass_at_1,low,high,reward_mean FROM evals ORDER BY version");

@@ -121,12 +121,23 @@ void Supervisor::start(const ChildSpec& spec) {
   spawn(*child);
 }
 
+void Supervisor::replace(const ChildSpec& spec) {
+  Child* child = find(spec.name);
+  if (!child || !child->pid) return start(spec);
+  kill(-child->pid, SIGKILL);
+  child->spec = spec;
+  child->spec.restart =
+      true;  // reap() takes the end as any other, and the new command starts after the back-off
+}
+
 void Supervisor::spawn(Child& child) {
   const std::string log = log_path(child.spec.name);
   struct stat info {};
   child.log_begin = stat(log.c_str(), &info) == 0 ? info.st_size : 0;
   const auto command = guard_command(options_.guard, getpid(), child.spec.command);
-  const auto environment = child_environment(options_.environment);
+  auto added = child.spec.environment;
+  added.insert(options_.environment.begin(), options_.environment.end());  // the child's own come first
+  const auto environment = child_environment(added);
   const auto argv = pointers(command), envp = pointers(environment);
 
   const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -172,7 +183,7 @@ ChildEnd Supervisor::ended(Child& child, int status, double cpu_s, long rss_kb) 
   child.usage.cpu_s += cpu_s;
   child.usage.wall_s += end.lived_s;
   child.usage.max_rss_kb = std::max(child.usage.max_rss_kb, rss_kb);
-  if (!restarts_ || !child.spec.restart) return end;
+  if (!restarts_ || !child.spec.restart || end.exit_code == 0) return end;
 
   if (end.lived_s >= options_.healthy_s) child.quick_failures = 0, child.backoff_s = options_.backoff_s;
   ++child.quick_failures;

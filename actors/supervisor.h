@@ -19,7 +19,8 @@ namespace cohort {
 struct ChildSpec {
   std::string name;                  // "rollout-0": of the log file and in messages
   std::vector<std::string> command;  // the program's path and its arguments
-  bool restart = true;               // started again when it ends and nobody asked it to
+  bool restart = true;  // started again when it ends otherwise than with 0, which says that it was told to
+  std::map<std::string, std::string> environment = {};  // added to the supervisor's
 };
 
 struct ChildEnd {
@@ -63,6 +64,8 @@ class Supervisor {
 
   // Throws Error when the program cannot be started or the log not be written.
   void start(const ChildSpec& spec);
+  // Kills the child of this name where it runs, and starts this one in its place.
+  void replace(const ChildSpec& spec);
   // Waits until a child ends, a signal comes or the time is over; starts again what is due. Returns the ends.
   std::vector<ChildEnd> wait(std::chrono::milliseconds timeout);
   int interrupts() const { return interrupts_; }  // SIGINT, SIGTERM and SIGHUP so far

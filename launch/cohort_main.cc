@@ -13,8 +13,13 @@ namespace cohort {
 
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> table = {
+      {"train", "the whole loop on this machine: RUN.toml; goes on where it stopped if the run folder exists",
+       command_train, ""},
       {"rollout", "a rollout worker that joins a running job: --join ENDPOINT", nullptr, "cohort-rollout"},
       {"reward", "a reward worker that joins a running job: --join ENDPOINT", nullptr, "cohort-reward"},
+      {"status", "who is there, queues, waits, staleness: RUN_DIR or ENDPOINT", command_status, ""},
+      {"doctor", "what this machine offers: CPU, GPUs, MPI, namespaces, compilers", command_doctor, ""},
+      {"sft", "supervised fine-tuning: RUN.toml", command_sft, ""},
       {"generate", "completions of a prompt or of a file of prompts", nullptr, "cohort-rollout"},
       {"score", "per-token log-probs of given completions", nullptr, "cohort-rollout"},
       {"eval", "pass@k and maj@k of a model on a file of prompts, with confidence intervals", nullptr,
@@ -28,12 +33,6 @@ const std::vector<Verb>& verbs() {
       {"guard", "", command_guard, "", true},
   };
   return table;
-}
-
-std::string sibling_program(const std::string& name) {
-  const auto path = std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
-  if (access(path.c_str(), X_OK) != 0) fail("{}: is missing; build it with launch/bootstrap", path.string());
-  return path;
 }
 
 namespace {

@@ -49,6 +49,12 @@ inline auto enum_names(KlEstimator) {
       {{KlEstimator::k1, "k1"}, {KlEstimator::k2, "k2"}, {KlEstimator::k3, "k3"}}};
 }
 
+enum class ModelInit : uint8_t { pretrained, random };
+inline auto enum_names(ModelInit) {
+  return std::array<std::pair<ModelInit, const char*>, 2>{
+      {{ModelInit::pretrained, "pretrained"}, {ModelInit::random, "random"}}};
+}
+
 // AdamW and its schedule; the same keys in [learner] and in [sft].
 struct OptimizerOptions {
   double learning_rate = 1e-6;
@@ -180,7 +186,8 @@ struct SftOptions : OptimizerOptions {
   SftOptions() { learning_rate = 1e-5; }
   std::string train, eval;
   std::string output;
-  std::string init = "pretrained";
+  std::string model;
+  ModelInit init = ModelInit::pretrained;
   int64_t max_steps = 0;
   double epochs = 1;
   int batch_size = 16;
@@ -198,7 +205,9 @@ struct SftOptions : OptimizerOptions {
     v("train", train, "JSON lines of prompt and completion, or messages");
     v("eval", eval, "the same, for the evaluation loss; \"\": none");
     v("output", output, "the Hugging Face folder to write; \"\": DIR/sft of the run");
-    v("init", init, "pretrained: model.path's weights; random: fresh weights for its config.json");
+    v("model", model, "the Hugging Face folder to start from; \"\": model.path");
+    v("init", init,
+      "pretrained: that folder's weights; random: fresh ones, it needs config.json and tokenizer.json only");
     v("max_steps", max_steps, "optimizer updates; 0: what epochs says", at_least(0.0));
     v("epochs", epochs, "passes over the data", more_than(0.0));
     v("batch_size", batch_size, "sequences an update, over all ranks", at_least(1.0));

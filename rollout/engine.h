@@ -69,6 +69,7 @@ class Engine {
   // next one (in_flight), or the first in which no sequence runs (drain; until then nothing new starts).
   void weights_staged() { staged_ = true; }
   Version version() const { return runner_.version(); }
+  bool swapped() const { return swapped_; }  // ever
 
   bool idle() const { return groups_.empty(); }  // a staged swap is done by step() even when idle
   size_t running() const { return running_.size(); }
@@ -96,6 +97,7 @@ class Engine {
   EngineOptions options_;
   int32_t max_context_ = 0;
   std::atomic<bool> staged_ = false;
+  bool swapped_ = false;
   std::vector<int32_t> free_slots_;
   std::list<Group> groups_;  // in the order they came; gone when its last sequence ended
   std::vector<std::unique_ptr<Sequence>> running_;  // in the order they started

@@ -29,7 +29,7 @@ struct WeightManifest {
   Version version = 0;
   std::vector<TensorSpec> tensors;
   uint64_t total_bytes = 0;
-  uint64_t checksum = 0;  // xxh3-64 of the flat buffer
+  uint64_t checksum = 0;  // xxh3-64 of the flat buffer; 0 at publish(): the server computes it
 };
 
 struct WeightSet {
@@ -37,22 +37,36 @@ struct WeightSet {
   std::vector<std::byte> data;
 };
 
-// Serves the newest published version to any number of clients from its own thread, in chunks, each client at
-// its own pace with a window of chunks in flight (credit), so that one slow client delays nobody. A fetch
-// that began on an older version keeps that version until it ends (at most `keep` old versions are held).
+// Fills in bytes and offset of every tensor (from its dtype and shape, in their order) and total_bytes.
+void lay_out(WeightManifest& manifest);
+// Throws Error unless every tensor lies inside total_bytes, aligned, with the size that its dtype and shape
+// say.
+void check(const WeightManifest& manifest);
+uint64_t weight_checksum(std::span<const std::byte> data);
+
+// Serves the newest published version to any number of clients from its own thread ("weight_server"), in
+// chunks. A client asks for chunks one by one and has a window of them outstanding (its credit), so that each
+// goes at its own pace and a slow one delays nobody and costs the server at most its window in memory. A
+// fetch that began on an older version keeps that version until it ends, is silent for 30 s, or more than
+// `keep` older versions would be held; then it is told so and begins anew with the newest.
 class WeightServer {
  public:
-  explicit WeightServer(const std::string& bind_endpoint, size_t chunk_bytes = 1 << 20);
+  // Throws Error naming the endpoint when it is in use.
+  explicit WeightServer(const std::string& bind_endpoint, size_t chunk_bytes = 1 << 20, size_t keep = 2);
   ~WeightServer();
+  // As others can connect to it: the bound port with this host's address.
   const std::string& endpoint() const;
-  void publish(std::shared_ptr<const WeightSet> weights);  // returns at once
+  // Any thread; returns at once. Throws Error when the manifest does not fit the data.
+  void publish(std::shared_ptr<const WeightSet> weights);
+  // How many older versions are held for fetches that began on them.
+  size_t older_versions_held() const;
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 
-// Fetches from a server. Blocking; used by a thread of its own (the rollout's "weights" thread).
+// Fetches from a server. Blocking; used by one thread at a time (the rollout's "weights" thread).
 class WeightClient {
  public:
   WeightClient();

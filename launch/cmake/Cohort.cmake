@@ -40,7 +40,8 @@ pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(TOMLPP REQUIRED IMPORTED_TARGET tomlplusplus)
-pkg_check_modules(MPI REQUIRED IMPORTED_TARGET ompi-c)  # the C interface: no C++ bindings, no wrapper compiler
+pkg_check_modules(MPI REQUIRED IMPORTED_TARGET ompi-c)  # the C interface: no wrapper compiler
+target_compile_definitions(PkgConfig::MPI INTERFACE OMPI_SKIP_MPICXX)  # nor the old C++ bindings
 
 # LibTorch, CPU. The wheel's own find_package needs a CUDA toolkit and links all of it, so: two libraries by
 # hand. -idirafter because the wheel's include folder also carries its own fmt, newer than the system's.
@@ -92,6 +93,9 @@ function(cohort_test name)
   target_compile_definitions(${name} PRIVATE
     COHORT_SOURCE_DIR="${PROJECT_SOURCE_DIR}" COHORT_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
   target_link_libraries(${name} PRIVATE ${A_LINKS} cohort_gtest)
+  if(NOT A_TORCH AND NOT COHORT_SANITIZE)
+    target_compile_options(${name} PRIVATE -O0)  # the code under test is optimised; its tests need not be
+  endif()
   if(A_TORCH)
     target_link_libraries(${name} PRIVATE cohort_torch)
     cohort_torch_pch(${name})

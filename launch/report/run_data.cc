@@ -102,6 +102,13 @@ void read_samples(View& ledger, RunData& run, size_t count) {
 
 }  // namespace
 
+int64_t checkpointed_steps(const std::string& folder) {
+  if (!std::filesystem::exists(folder + "/ledger.sqlite")) return 0;
+  View ledger(folder + "/ledger.sqlite");
+  if (ledger.one("SELECT COUNT(*) FROM sqlite_master WHERE name = 'checkpoints'") == 0) return 0;
+  return ledger.one("SELECT COALESCE(MAX(next_step), 0) FROM checkpoints");
+}
+
 RunData read_run(const std::string& folder, size_t samples) {
   if (!std::filesystem::is_directory(folder)) fail("{}: there is no such run folder", folder);
   View ledger(folder + "/ledger.sqlite");

@@ -48,4 +48,7 @@ struct RunData {
 // Throws Error naming the folder or file when there is no ledger or it cannot be read.
 RunData read_run(const std::string& folder, size_t samples = 5);
 
+// How many steps the newest checkpoint that the ledger knows of contains; 0 where there is no ledger yet.
+int64_t checkpointed_steps(const std::string& folder);
+
 }  // namespace cohort

@@ -9,7 +9,8 @@
 namespace cohort::tokenizer {
 namespace {
 
-// Is the character at `at` (one that begins there) part of a word? By the regular expression, for its Alphabetic.
+// Is the character at `at` (one that begins there) part of a word? By the regular expression, for its
+// Alphabetic.
 bool is_word(std::string_view text, size_t at) {
   static const Regex word(R"([\w\x{200c}\x{200d}])");
   const Utf8Char c = utf8_at(text, at);
@@ -52,7 +53,8 @@ bool StringSet::find(std::string_view text, size_t from, size_t& begin, size_t& 
   return false;
 }
 
-AddedTokens AddedTokens::read(const JsonView& tokens, const Vocabulary& vocabulary, const Normalizer* normalizer) {
+AddedTokens AddedTokens::read(const JsonView& tokens, const Vocabulary& vocabulary,
+                              const Normalizer* normalizer) {
   AddedTokens out;
   if (tokens.is_null()) return out;
   for (const JsonView& view : tokens.elements()) {
@@ -62,11 +64,15 @@ AddedTokens AddedTokens::read(const JsonView& tokens, const Vocabulary& vocabula
     const auto id = static_cast<int32_t>(view.integer("id", 0, (1 << 24) - 1));
     const int32_t in_vocabulary = vocabulary.id_of(token.content);
     if (in_vocabulary >= 0 && in_vocabulary != id)
-      view.fail(fmt::format("'{}' has id {} here but {} in the vocabulary", token.content, id, in_vocabulary));
+      view.fail(
+          fmt::format("'{}' has id {} here but {} in the vocabulary", token.content, id, in_vocabulary));
     if (in_vocabulary < 0 && vocabulary.token_of(id) != nullptr)
-      view.fail(fmt::format("id {} of '{}' belongs to '{}' in the vocabulary", id, token.content, *vocabulary.token_of(id)));
-    if (auto other = out.tokens_.find(id); other != out.tokens_.end() && other->second.content != token.content)
-      view.fail(fmt::format("id {} belongs to two added tokens, '{}' and '{}'", id, other->second.content, token.content));
+      view.fail(fmt::format("id {} of '{}' belongs to '{}' in the vocabulary", id, token.content,
+                            *vocabulary.token_of(id)));
+    if (auto other = out.tokens_.find(id);
+        other != out.tokens_.end() && other->second.content != token.content)
+      view.fail(fmt::format("id {} belongs to two added tokens, '{}' and '{}'", id, other->second.content,
+                            token.content));
     token.single_word = view.flag("single_word", false);
     token.lstrip = view.flag("lstrip", false);
     token.rstrip = view.flag("rstrip", false);
@@ -89,11 +95,14 @@ void AddedTokens::find_all(const StringSet& set, const Piece& piece, std::vector
   const std::string_view text = piece.text;
   size_t done = 0, from = 0, begin = 0, end = 0;
   int32_t id = -1;
-  auto emit = [&](size_t b, size_t e, int32_t token) { out.push_back({text.substr(b, e - b), token, piece.first && b == 0}); };
+  auto emit = [&](size_t b, size_t e, int32_t token) {
+    out.push_back({text.substr(b, e - b), token, piece.first && b == 0});
+  };
   while (!set.empty() && set.find(text, from, begin, end, id)) {
     from = end;
     const Token& token = tokens_.at(id);
-    if (token.single_word && ((begin > 0 && is_word(text, previous(text, begin))) || (end < text.size() && is_word(text, end))))
+    if (token.single_word &&
+        ((begin > 0 && is_word(text, previous(text, begin))) || (end < text.size() && is_word(text, end))))
       continue;
     if (token.lstrip) {
       size_t start = begin;
@@ -118,7 +127,8 @@ void AddedTokens::find_all(const StringSet& set, const Piece& piece, std::vector
   if (done < text.size()) emit(done, text.size(), -1);
 }
 
-void AddedTokens::extract(std::string_view text, const Normalizer* normalizer, std::vector<Piece>& out, TextStore& store) const {
+void AddedTokens::extract(std::string_view text, const Normalizer* normalizer, std::vector<Piece>& out,
+                          TextStore& store) const {
   std::vector<Piece> raw;
   find_all(raw_, {text, -1, true}, raw);
   for (Piece& piece : raw) {

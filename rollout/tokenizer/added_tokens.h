@@ -1,5 +1,5 @@
-// tokenizer.json's "added_tokens": tokens recognised in the text itself, before normalization (or after it, for
-// those that say "normalized"), whatever the model would make of their characters.
+// tokenizer.json's "added_tokens": tokens recognised in the text itself, before normalization (or after it,
+// for those that say "normalized"), whatever the model would make of their characters.
 #pragma once
 
 #include <string>
@@ -36,12 +36,13 @@ class AddedTokens {
   static AddedTokens read(const JsonView& tokens, const Vocabulary& vocabulary, const Normalizer* normalizer);
 
   // Cuts the input into added tokens and normalized text.
-  void extract(std::string_view text, const Normalizer* normalizer, std::vector<Piece>& out, TextStore& store) const;
+  void extract(std::string_view text, const Normalizer* normalizer, std::vector<Piece>& out,
+               TextStore& store) const;
 
-  int32_t id_of(std::string_view content) const;           // -1 when there is none
-  const std::string* token_of(int32_t id) const;           // as the decoder sees it; nullptr when there is none
+  int32_t id_of(std::string_view content) const;  // -1 when there is none
+  const std::string* token_of(int32_t id) const;  // as the decoder sees it; nullptr when there is none
   bool is_special(int32_t id) const { return special_.contains(id); }
-  int32_t size() const { return size_; }                   // highest id + 1
+  int32_t size() const { return size_; }  // highest id + 1
 
  private:
   struct Token {

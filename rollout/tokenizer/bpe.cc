@@ -53,7 +53,7 @@ void merge_short(const MergeTable& merges, std::vector<int32_t>& symbols) {
 void merge_long(const MergeTable& merges, std::vector<int32_t>& symbols) {
   struct Candidate {
     uint32_t rank;
-    uint32_t at;   // position of the left symbol
+    uint32_t at;  // position of the left symbol
     int32_t left, right, id;
     bool operator>(const Candidate& o) const { return rank != o.rank ? rank > o.rank : at > o.at; }
   };
@@ -99,7 +99,8 @@ Bpe::Bpe(const JsonView& model, bool byte_pieces)
     model.at("dropout").fail("BPE dropout is not supported: ids would be random");
   if (model.has("unk_token")) {
     unk_ = vocabulary_.id_of(model.string("unk_token"));
-    if (unk_ < 0) model.at("unk_token").fail(fmt::format("'{}' is not in the vocabulary", model.string("unk_token")));
+    if (unk_ < 0)
+      model.at("unk_token").fail(fmt::format("'{}' is not in the vocabulary", model.string("unk_token")));
   }
   for (int b = 0; b < 256; ++b) {
     byte_symbol_[b] = vocabulary_.id_of(ByteAlphabet::get().text[b]);
@@ -132,7 +133,8 @@ void Bpe::read_merges(const JsonView& model) {
     } else {
       bad(i, "expected \"left right\" or [\"left\", \"right\"]");
     }
-    if (!right.starts_with(prefix_)) bad(i, fmt::format("'{}' does not begin with the continuing_subword_prefix", right));
+    if (!right.starts_with(prefix_))
+      bad(i, fmt::format("'{}' does not begin with the continuing_subword_prefix", right));
     merged.assign(left).append(right.substr(prefix_.size()));
     const int32_t a = vocabulary_.id_of(left), b = vocabulary_.id_of(right), id = vocabulary_.id_of(merged);
     if (a < 0) bad(i, fmt::format("'{}' is not in the vocabulary", left));

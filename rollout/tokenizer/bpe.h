@@ -1,5 +1,5 @@
-// Byte-pair encoding: a piece starts as its characters (or bytes), and the adjacent pair of lowest rank is merged,
-// leftmost first, until no pair has a rank.
+// Byte-pair encoding: a piece starts as its characters (or bytes), and the adjacent pair of lowest rank is
+// merged, leftmost first, until no pair has a rank.
 #pragma once
 
 #include "rollout/tokenizer/model.h"
@@ -7,7 +7,8 @@
 
 namespace cohort::tokenizer {
 
-// (left id, right id) → (rank, merged id), open addressing: the inner loop of tokenization looks nowhere else.
+// (left id, right id) → (rank, merged id), open addressing: the inner loop of tokenization looks nowhere
+// else.
 class MergeTable {
  public:
   struct Merge {
@@ -40,8 +41,8 @@ class MergeTable {
   size_t mask_ = 0;
 };
 
-// Merges `symbols` in place. Both do the same: short pieces by scanning for the lowest rank, long ones (a run of
-// a hundred thousand letters must not take minutes) by a heap over a linked list.
+// Merges `symbols` in place. Both do the same: short pieces by scanning for the lowest rank, long ones (a run
+// of a hundred thousand letters must not take minutes) by a heap over a linked list.
 void merge_short(const MergeTable& merges, std::vector<int32_t>& symbols);
 void merge_long(const MergeTable& merges, std::vector<int32_t>& symbols);
 
@@ -53,8 +54,9 @@ class Bpe final : public Model {
 
  private:
   void read_merges(const JsonView& model);
-  void symbols_of(std::string_view text, std::vector<int32_t>& out) const;        // text in the model's alphabet
-  bool symbols_of_bytes(std::string_view piece, std::vector<int32_t>& out) const;  // false: needs the long way
+  void symbols_of(std::string_view text, std::vector<int32_t>& out) const;  // text in the model's alphabet
+  bool symbols_of_bytes(std::string_view piece,
+                        std::vector<int32_t>& out) const;  // false: needs the long way
 
   Vocabulary vocabulary_;
   MergeTable merges_;
@@ -62,9 +64,9 @@ class Bpe final : public Model {
   bool ignore_merges_, byte_fallback_, fuse_unk_;
   std::string prefix_, suffix_;  // continuing_subword_prefix, end_of_word_suffix
   int32_t unk_ = -1;
-  bool plain_ = false;                       // byte pieces, no prefix and no suffix: symbols come straight from bytes
-  std::array<int32_t, 256> byte_symbol_{};   // id of each byte's character, -1: none
-  std::array<int32_t, 256> fallback_{};      // id of <0xNN>, -1: none
+  bool plain_ = false;  // byte pieces, no prefix and no suffix: symbols come straight from bytes
+  std::array<int32_t, 256> byte_symbol_{};  // id of each byte's character, -1: none
+  std::array<int32_t, 256> fallback_{};     // id of <0xNN>, -1: none
   mutable WordCache cache_;
 };
 

@@ -46,7 +46,8 @@ class Metaspace final : public Decoder {
  public:
   explicit Metaspace(const JsonView& view)
       : mark_(view.string_or("replacement", "\xE2\x96\x81")),
-        strip_first_(view.string_or("prepend_scheme", view.flag("add_prefix_space", true) ? "always" : "never") != "never") {}
+        strip_first_(view.string_or("prepend_scheme",
+                                    view.flag("add_prefix_space", true) ? "always" : "never") != "never") {}
   void apply(std::vector<std::string>& tokens) const override {
     if (mark_.empty()) return;
     for (size_t i = 0; i < tokens.size(); ++i) {
@@ -84,13 +85,16 @@ class Replace final : public Decoder {
 class Strip final : public Decoder {
  public:
   explicit Strip(const JsonView& view)
-      : content_(view.string("content")), start_(view.integer("start", 0, 1 << 20)), stop_(view.integer("stop", 0, 1 << 20)) {
+      : content_(view.string("content")),
+        start_(view.integer("start", 0, 1 << 20)),
+        stop_(view.integer("stop", 0, 1 << 20)) {
     if (content_.empty()) view.at("content").fail("expected one character");
   }
   void apply(std::vector<std::string>& tokens) const override {
     for (std::string& token : tokens) {
       for (int64_t i = 0; i < start_ && token.starts_with(content_); ++i) token.erase(0, content_.size());
-      for (int64_t i = 0; i < stop_ && token.ends_with(content_); ++i) token.resize(token.size() - content_.size());
+      for (int64_t i = 0; i < stop_ && token.ends_with(content_); ++i)
+        token.resize(token.size() - content_.size());
     }
   }
 
@@ -107,8 +111,10 @@ class ByteFallback final : public Decoder {
     std::string run;
     auto flush = [&] {
       if (run.empty()) return;
-      if (is_utf8(run)) out.push_back(run);
-      else out.insert(out.end(), run.size(), std::string(kReplacement));
+      if (is_utf8(run))
+        out.push_back(run);
+      else
+        out.insert(out.end(), run.size(), std::string(kReplacement));
       run.clear();
     };
     for (std::string& token : tokens) {
@@ -129,10 +135,14 @@ class ByteFallback final : public Decoder {
     if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
     int value = 0;
     for (char c : token.substr(3, 2)) {
-      if (c >= '0' && c <= '9') value = value * 16 + (c - '0');
-      else if (c >= 'A' && c <= 'F') value = value * 16 + (c - 'A' + 10);
-      else if (c >= 'a' && c <= 'f') value = value * 16 + (c - 'a' + 10);
-      else return -1;
+      if (c >= '0' && c <= '9')
+        value = value * 16 + (c - '0');
+      else if (c >= 'A' && c <= 'F')
+        value = value * 16 + (c - 'A' + 10);
+      else if (c >= 'a' && c <= 'f')
+        value = value * 16 + (c - 'a' + 10);
+      else
+        return -1;
     }
     return value;
   }
@@ -169,8 +179,10 @@ std::unique_ptr<Decoder> read_one(const JsonView& view, int depth) {
   if (type == "Strip") return std::make_unique<Strip>(view);
   if (type == "ByteFallback") return std::make_unique<ByteFallback>();
   if (type == "BPEDecoder") return std::make_unique<EndOfWord>(view.string_or("suffix", "</w>"));
-  view.fail(fmt::format("decoder '{}' is not supported (known: Sequence, ByteLevel, Fuse, Metaspace, Replace, Strip, "
-                        "ByteFallback, BPEDecoder)", type));
+  view.fail(fmt::format(
+      "decoder '{}' is not supported (known: Sequence, ByteLevel, Fuse, Metaspace, Replace, Strip, "
+      "ByteFallback, BPEDecoder)",
+      type));
 }
 
 }  // namespace

@@ -8,6 +8,23 @@
 #include "transport/base/error.h"
 
 namespace cohort::tokenizer {
+namespace {
+
+// Tokens and patterns are quoted in messages, and a message is one line.
+std::string one_line(const std::string& text) {
+  std::string out;
+  for (char c : text) {
+    if (c == '\n')
+      out += "\\n";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+      out += fmt::format("\\x{:02x}", c);
+    else
+      out += c;
+  }
+  return out;
+}
+
+}  // namespace
 
 JsonView JsonView::read(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -23,20 +40,20 @@ JsonView JsonView::read(const std::string& path) {
   } catch (const nlohmann::json::exception& e) {
     // "[json.exception.parse_error.101] parse error at line 3, column 9: …": drop the library's own tag
     std::string what = e.what();
-    if (size_t tag = what.find("] "); what.starts_with("[json.") && tag != std::string::npos) what.erase(0, tag + 2);
-    for (char& c : what)
-      if (static_cast<unsigned char>(c) < 0x20) c = ' ';
-    cohort::fail("{}: not valid JSON: {}", path, what);
+    if (size_t tag = what.find("] "); what.starts_with("[json.") && tag != std::string::npos)
+      what.erase(0, tag + 2);
+    cohort::fail("{}: not valid JSON: {}", path, one_line(what));
   }
 }
 
 void JsonView::fail(const std::string& what) const {
-  if (path_.empty()) cohort::fail("{}: {}", file_, what);
-  cohort::fail("{}: {}: {}", file_, path_, what);
+  const std::string line = one_line(path_.empty() ? what : path_ + ": " + what);
+  cohort::fail("{}: {}", file_, line);
 }
 
 JsonView JsonView::child(const nlohmann::json& value, const std::string& step) const {
-  return JsonView(root_, &value, file_, path_.empty() || step.front() == '[' ? path_ + step : path_ + "." + step);
+  return JsonView(root_, &value, file_,
+                  path_.empty() || step.front() == '[' ? path_ + step : path_ + "." + step);
 }
 
 bool JsonView::has(const char* key) const {
@@ -46,7 +63,8 @@ bool JsonView::has(const char* key) const {
 }
 
 JsonView JsonView::at(const char* key) const {
-  if (!value_->is_object()) fail(fmt::format("expected an object with '{}', found {}", key, value_->type_name()));
+  if (!value_->is_object())
+    fail(fmt::format("expected an object with '{}', found {}", key, value_->type_name()));
   auto found = value_->find(key);
   if (found == value_->end()) fail(fmt::format("'{}' is missing", key));
   return child(*found, key);
@@ -60,7 +78,9 @@ std::vector<JsonView> JsonView::elements() const {
   return all;
 }
 
-std::vector<JsonView> JsonView::elements(const char* key) const { return at(key).elements(); }
+std::vector<JsonView> JsonView::elements(const char* key) const {
+  return at(key).elements();
+}
 
 const std::string& JsonView::string() const {
   if (!value_->is_string()) fail(fmt::format("expected a string, found {}", value_->type_name()));
@@ -74,7 +94,8 @@ std::string JsonView::string_or(const char* key, const std::string& otherwise) c
 bool JsonView::flag(const char* key, bool otherwise) const {
   if (!has(key)) return otherwise;
   JsonView value = at(key);
-  if (!value.json().is_boolean()) value.fail(fmt::format("expected true or false, found {}", value.json().type_name()));
+  if (!value.json().is_boolean())
+    value.fail(fmt::format("expected true or false, found {}", value.json().type_name()));
   return value.json().get<bool>();
 }
 

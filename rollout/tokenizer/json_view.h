@@ -19,9 +19,9 @@ class JsonView {
 
   const nlohmann::json& json() const { return *value_; }
   bool is_null() const { return value_->is_null(); }
-  bool has(const char* key) const;                  // present and not null
-  JsonView at(const char* key) const;               // Error when this is no object or the key is missing
-  std::vector<JsonView> elements() const;           // of an array
+  bool has(const char* key) const;         // present and not null
+  JsonView at(const char* key) const;      // Error when this is no object or the key is missing
+  std::vector<JsonView> elements() const;  // of an array
   std::vector<JsonView> elements(const char* key) const;
   const std::string& string() const;
   const std::string& string(const char* key) const { return at(key).string(); }
@@ -32,7 +32,8 @@ class JsonView {
   const std::string& type() const { return string("type"); }
 
  private:
-  JsonView(std::shared_ptr<const nlohmann::json> root, const nlohmann::json* value, std::string file, std::string path)
+  JsonView(std::shared_ptr<const nlohmann::json> root, const nlohmann::json* value, std::string file,
+           std::string path)
       : root_(std::move(root)), value_(value), file_(std::move(file)), path_(std::move(path)) {}
   JsonView child(const nlohmann::json& value, const std::string& step) const;
 

@@ -7,7 +7,8 @@
 namespace cohort::tokenizer {
 namespace {
 
-constexpr int64_t kMostTokens = 1 << 24;  // no vocabulary comes near; keeps a flipped digit from asking for gigabytes
+constexpr int64_t kMostTokens =
+    1 << 24;  // no vocabulary comes near; keeps a flipped digit from asking for gigabytes
 
 // One token a piece, or the unknown token.
 class WordLevel final : public Model {
@@ -25,7 +26,9 @@ class WordLevel final : public Model {
     }
     int32_t id = vocabulary_.id_of(piece);
     if (id < 0) id = unk_;
-    if (id < 0) fail("the word-level tokenizer has neither '{}' nor an unknown token in its vocabulary", piece);
+    if (id < 0)
+      fail("the word-level tokenizer has neither {} nor an unknown token in its vocabulary",
+           nlohmann::json(piece).dump());
     out.push_back(id);
   }
 
@@ -58,7 +61,10 @@ Vocabulary Vocabulary::read(const JsonView& vocab) {
 
 std::unique_ptr<Model> read_model(const JsonView& model, bool byte_pieces) {
   // Old files carry no type; only BPE has merges.
-  const std::string type = model.has("type") ? model.type() : model.has("merges") ? "BPE" : model.has("vocab") ? "WordLevel" : "";
+  const std::string type = model.has("type")     ? model.type()
+                           : model.has("merges") ? "BPE"
+                           : model.has("vocab")  ? "WordLevel"
+                                                 : "";
   if (type == "BPE") return std::make_unique<Bpe>(model, byte_pieces);
   if (type == "WordLevel") return std::make_unique<WordLevel>(model, byte_pieces);
   model.fail(fmt::format("model type '{}' is not supported (known: BPE, WordLevel)", type));

@@ -43,8 +43,8 @@ class Model {
   virtual const Vocabulary& vocabulary() const = 0;
 };
 
-// tokenizer.json's "model". byte_pieces: the last pre-tokenizer is ByteLevel, and the pieces come as the bytes they
-// are instead of in its alphabet. Throws Error for a model that is not supported or broken.
+// tokenizer.json's "model". byte_pieces: the last pre-tokenizer is ByteLevel, and the pieces come as the
+// bytes they are instead of in its alphabet. Throws Error for a model that is not supported or broken.
 std::unique_ptr<Model> read_model(const JsonView& model, bool byte_pieces);
 
 }  // namespace cohort::tokenizer

@@ -121,11 +121,14 @@ std::unique_ptr<Normalizer> read_normalizer(const JsonView& view, int depth) {
   if (type == "Lowercase") return std::make_unique<Lowercase>();
   if (type == "Prepend") return std::make_unique<Prepend>(view.string("prepend"));
   if (type == "Replace") return std::make_unique<Replace>(view);
-  if (type == "Strip") return std::make_unique<Strip>(view.flag("strip_left", true), view.flag("strip_right", true));
+  if (type == "Strip")
+    return std::make_unique<Strip>(view.flag("strip_left", true), view.flag("strip_right", true));
   if (type == "StripAccents") return std::make_unique<StripAccents>();
   if (type == "ByteLevel") return std::make_unique<ByteLevel>();
-  view.fail(fmt::format("normalizer '{}' is not supported (known: Sequence, NFC, NFD, NFKC, NFKD, Lowercase, Prepend, "
-                        "Replace, Strip, StripAccents, ByteLevel)", type));
+  view.fail(fmt::format(
+      "normalizer '{}' is not supported (known: Sequence, NFC, NFD, NFKC, NFKD, Lowercase, Prepend, "
+      "Replace, Strip, StripAccents, ByteLevel)",
+      type));
 }
 
 }  // namespace cohort::tokenizer

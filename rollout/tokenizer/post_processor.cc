@@ -37,12 +37,15 @@ void add(const JsonView& view, PostProcessor& out, int depth) {
         step.fail("expected {\"Sequence\": …} or {\"SpecialToken\": …}");
       }
     }
-    if (sequences != 1) view.at("single").fail(fmt::format("has {} sequences; exactly one is supported", sequences));
+    if (sequences != 1)
+      view.at("single").fail(fmt::format("has {} sequences; exactly one is supported", sequences));
     out.before.insert(out.before.begin(), before.begin(), before.end());
     out.behind.insert(out.behind.end(), behind.begin(), behind.end());
   } else {
-    view.fail(fmt::format("post-processor '{}' is not supported (known: Sequence, ByteLevel, TemplateProcessing, "
-                          "RobertaProcessing, BertProcessing)", type));
+    view.fail(
+        fmt::format("post-processor '{}' is not supported (known: Sequence, ByteLevel, TemplateProcessing, "
+                    "RobertaProcessing, BertProcessing)",
+                    type));
   }
 }
 

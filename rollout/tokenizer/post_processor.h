@@ -1,5 +1,5 @@
-// tokenizer.json's "post_processor": the special tokens put before and behind one text. (What it says about pairs
-// of texts and about offsets does not concern token ids of one text.)
+// tokenizer.json's "post_processor": the special tokens put before and behind one text. (What it says about
+// pairs of texts and about offsets does not concern token ids of one text.)
 #pragma once
 
 #include <cstdint>

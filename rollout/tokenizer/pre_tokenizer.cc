@@ -16,11 +16,14 @@ Behavior read_behavior(const JsonView& view) {
   if (name == "MergedWithPrevious") return Behavior::merged_with_previous;
   if (name == "MergedWithNext") return Behavior::merged_with_next;
   if (name == "Contiguous") return Behavior::contiguous;
-  view.fail(fmt::format("behavior '{}' is not supported (known: Removed, Isolated, MergedWithPrevious, "
-                        "MergedWithNext, Contiguous)", name));
+  view.fail(
+      fmt::format("behavior '{}' is not supported (known: Removed, Isolated, MergedWithPrevious, "
+                  "MergedWithNext, Contiguous)",
+                  name));
 }
 
-// Takes the slices of one text in order (match: a delimiter) and appends the pieces that `behavior` makes of them.
+// Takes the slices of one text in order (match: a delimiter) and appends the pieces that `behavior` makes of
+// them.
 class Cutter {
  public:
   Cutter(const Piece& piece, Behavior behavior, std::vector<Piece>& out)
@@ -31,19 +34,28 @@ class Cutter {
       case Behavior::removed:
         if (!match) emit(begin, end);
         break;
-      case Behavior::isolated: emit(begin, end); break;
+      case Behavior::isolated:
+        emit(begin, end);
+        break;
       case Behavior::contiguous:
-        if (match == previous_match_ && any_) extend(end);
-        else emit(begin, end);
+        if (match == previous_match_ && any_)
+          extend(end);
+        else
+          emit(begin, end);
         break;
       case Behavior::merged_with_previous:
-        if (match && !previous_match_ && any_) extend(end);
-        else emit(begin, end);
+        if (match && !previous_match_ && any_)
+          extend(end);
+        else
+          emit(begin, end);
         break;
       case Behavior::merged_with_next:
-        // Each delimiter opens a piece, and the slice behind it joins that piece unless it is a delimiter too.
-        if (!match && previous_match_) extend(end);
-        else emit(begin, end);
+        // Each delimiter opens a piece, and the slice behind it joins that piece unless it is a delimiter
+        // too.
+        if (!match && previous_match_)
+          extend(end);
+        else
+          emit(begin, end);
         break;
     }
     previous_match_ = match;
@@ -67,7 +79,8 @@ class Cutter {
 
 // Slices by a test on single characters.
 template <class IsDelimiter>
-void cut_characters(const Piece& piece, Behavior behavior, std::vector<Piece>& out, IsDelimiter&& is_delimiter) {
+void cut_characters(const Piece& piece, Behavior behavior, std::vector<Piece>& out,
+                    IsDelimiter&& is_delimiter) {
   Cutter cutter(piece, behavior, out);
   const std::string_view text = piece.text;
   size_t done = 0;
@@ -90,7 +103,9 @@ class Split final : public PreTokenizer {
       : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert) {}
   void split(const Piece& piece, std::vector<Piece>& out, TextStore&) const override {
     Cutter cutter(piece, behavior_, out);
-    pattern_.slices(piece.text, [&](size_t begin, size_t end, bool match) { cutter.slice(begin, end, match != invert_); });
+    pattern_.slices(piece.text, [&](size_t begin, size_t end, bool match) {
+      cutter.slice(begin, end, match != invert_);
+    });
   }
 
  private:
@@ -125,14 +140,18 @@ class CharDelimiterSplit final : public PreTokenizer {
 class ByteLevel final : public PreTokenizer {
  public:
   ByteLevel(const JsonView& view, bool keep_bytes)
-      : prefix_space_(view.flag("add_prefix_space", true)), use_regex_(view.flag("use_regex", true)), keep_bytes_(keep_bytes) {}
+      : prefix_space_(view.flag("add_prefix_space", true)),
+        use_regex_(view.flag("use_regex", true)),
+        keep_bytes_(keep_bytes) {}
 
   void split(const Piece& piece, std::vector<Piece>& out, TextStore& store) const override {
     Piece whole = piece;
-    if (prefix_space_ && !whole.text.starts_with(' ')) whole.text = store.emplace_back(" " + std::string(whole.text));
+    if (prefix_space_ && !whole.text.starts_with(' '))
+      whole.text = store.emplace_back(" " + std::string(whole.text));
     const size_t from = out.size();
     if (use_regex_) {
-      static const Pattern gpt2(R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)");
+      static const Pattern gpt2(
+          R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)");
       Cutter cutter(whole, Behavior::isolated, out);
       gpt2.slices(whole.text, [&](size_t begin, size_t end, bool match) { cutter.slice(begin, end, match); });
     } else {
@@ -152,22 +171,27 @@ class ByteLevel final : public PreTokenizer {
 
 class Metaspace final : public PreTokenizer {
  public:
-  explicit Metaspace(const JsonView& view) : mark_(view.string_or("replacement", "\xE2\x96\x81")), split_(view.flag("split", true)) {
-    std::string scheme = view.string_or("prepend_scheme", view.flag("add_prefix_space", true) ? "always" : "never");
+  explicit Metaspace(const JsonView& view)
+      : mark_(view.string_or("replacement", "\xE2\x96\x81")), split_(view.flag("split", true)) {
+    std::string scheme =
+        view.string_or("prepend_scheme", view.flag("add_prefix_space", true) ? "always" : "never");
     if (scheme != "first" && scheme != "never" && scheme != "always")
       view.at("prepend_scheme").fail(fmt::format("'{}' is none of first, never, always", scheme));
     always_ = scheme == "always";
     first_ = scheme == "first";
     const Utf8Char mark = utf8_at(mark_ + " ", 0);
-    if (static_cast<size_t>(mark.length) != mark_.size()) view.at("replacement").fail("expected one character");
+    if (static_cast<size_t>(mark.length) != mark_.size())
+      view.at("replacement").fail("expected one character");
     code_ = mark.code;
   }
 
   void split(const Piece& piece, std::vector<Piece>& out, TextStore& store) const override {
     std::string text;
     for (char c : piece.text) {
-      if (c == ' ') text += mark_;
-      else text += c;
+      if (c == ' ')
+        text += mark_;
+      else
+        text += c;
     }
     if ((always_ || (first_ && piece.first)) && !text.starts_with(mark_)) text.insert(0, mark_);
     Piece whole{store.emplace_back(std::move(text)), -1, piece.first};
@@ -198,11 +222,14 @@ void add(const JsonView& view, PreTokenizers& out, bool last, int depth) {
     chain.push_back(std::make_unique<ByteLevel>(view, last));
     out.byte_pieces = last;
   } else if (type == "Split") {
-    chain.push_back(std::make_unique<Split>(Pattern(view.at("pattern")), read_behavior(view.at("behavior")), view.flag("invert", false)));
+    chain.push_back(std::make_unique<Split>(Pattern(view.at("pattern")), read_behavior(view.at("behavior")),
+                                            view.flag("invert", false)));
   } else if (type == "Digits") {
-    chain.push_back(std::make_unique<Characters<is_numeric>>(view.flag("individual_digits", false) ? Behavior::isolated : Behavior::contiguous));
+    chain.push_back(std::make_unique<Characters<is_numeric>>(
+        view.flag("individual_digits", false) ? Behavior::isolated : Behavior::contiguous));
   } else if (type == "Punctuation") {
-    chain.push_back(std::make_unique<Characters<is_punctuation>>(view.has("behavior") ? read_behavior(view.at("behavior")) : Behavior::isolated));
+    chain.push_back(std::make_unique<Characters<is_punctuation>>(
+        view.has("behavior") ? read_behavior(view.at("behavior")) : Behavior::isolated));
   } else if (type == "WhitespaceSplit") {
     chain.push_back(std::make_unique<Characters<is_white_space>>(Behavior::removed));
   } else if (type == "Whitespace") {
@@ -217,8 +244,10 @@ void add(const JsonView& view, PreTokenizers& out, bool last, int depth) {
   } else if (type == "Metaspace") {
     chain.push_back(std::make_unique<Metaspace>(view));
   } else {
-    view.fail(fmt::format("pre-tokenizer '{}' is not supported (known: Sequence, ByteLevel, Split, Digits, Punctuation, "
-                          "Whitespace, WhitespaceSplit, BertPreTokenizer, CharDelimiterSplit, Metaspace)", type));
+    view.fail(fmt::format(
+        "pre-tokenizer '{}' is not supported (known: Sequence, ByteLevel, Split, Digits, Punctuation, "
+        "Whitespace, WhitespaceSplit, BertPreTokenizer, CharDelimiterSplit, Metaspace)",
+        type));
   }
 }
 

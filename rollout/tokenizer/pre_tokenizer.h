@@ -31,7 +31,8 @@ class PreTokenizer {
 // The chain of pre-tokenizers, with nested sequences flattened.
 struct PreTokenizers {
   std::vector<std::unique_ptr<PreTokenizer>> chain;
-  // The last one is ByteLevel: it leaves the bytes as they are and the model maps them (most files; much faster).
+  // The last one is ByteLevel: it leaves the bytes as they are and the model maps them (most files; much
+  // faster).
   bool byte_pieces = false;
 };
 

@@ -11,11 +11,14 @@ namespace cohort::tokenizer {
 namespace {
 
 // What \s and \w stand for in Oniguruma; PCRE2's own (with UCP) differ in U+180E and in combining marks.
-constexpr std::string_view kSpace = R"(\x09-\x0d \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+constexpr std::string_view kSpace =
+    R"(\x09-\x0d \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
 constexpr std::string_view kHex = "0-9a-fA-F";
 
-[[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
+[[noreturn]] void refuse(const std::string& what) {
+  throw std::invalid_argument(what);
+}
 
 // Rewrites what the two dialects spell alike but mean differently; everything else passes unchanged.
 class Translator {
@@ -25,12 +28,18 @@ class Translator {
   std::string run() {
     while (at_ < in_.size()) {
       const char c = in_[at_];
-      if (c == '\\') escape();
-      else if (in_class_) class_character(c);
-      else if (c == '[') open_class();
-      else if (c == '(' && in_.compare(at_, 2, "(?") == 0) group();
-      else if (c == '{') interval();
-      else out_ += c, ++at_;
+      if (c == '\\')
+        escape();
+      else if (in_class_)
+        class_character(c);
+      else if (c == '[')
+        open_class();
+      else if (c == '(' && in_.compare(at_, 2, "(?") == 0)
+        group();
+      else if (c == '{')
+        interval();
+      else
+        out_ += c, ++at_;
     }
     return std::move(out_);
   }
@@ -52,12 +61,18 @@ class Translator {
     if (at_ + 1 >= in_.size()) refuse("the pattern ends in a backslash");
     const char c = in_[at_ + 1];
     switch (c) {
-      case 's': return set(kSpace, false, c);
-      case 'S': return set(kSpace, true, c);
-      case 'w': return set(kWord, false, c);
-      case 'W': return set(kWord, true, c);
-      case 'h': return set(kHex, false, c);
-      case 'H': return set(kHex, true, c);
+      case 's':
+        return set(kSpace, false, c);
+      case 'S':
+        return set(kSpace, true, c);
+      case 'w':
+        return set(kWord, false, c);
+      case 'W':
+        return set(kWord, true, c);
+      case 'h':
+        return set(kHex, false, c);
+      case 'H':
+        return set(kHex, true, c);
       case 'u':  // \uHHHH
         if (at_ + 6 > in_.size()) refuse("\\u needs four hexadecimal digits");
         out_ += fmt::format("\\x{{{}}}", in_.substr(at_ + 2, 4));
@@ -69,8 +84,10 @@ class Translator {
       case 'g':
       case 'G':
       case 'Q':
-      case 'E': refuse(fmt::format("\\{} is not supported", c));
-      default: out_ += '\\', out_ += c, at_ += 2;
+      case 'E':
+        refuse(fmt::format("\\{} is not supported", c));
+      default:
+        out_ += '\\', out_ += c, at_ += 2;
     }
   }
 
@@ -98,7 +115,8 @@ class Translator {
   void group() {
     out_ += "(?", at_ += 2;
     size_t end = at_;
-    while (end < in_.size() && (in_[end] == 'i' || in_[end] == 'm' || in_[end] == 'x' || in_[end] == '-')) ++end;
+    while (end < in_.size() && (in_[end] == 'i' || in_[end] == 'm' || in_[end] == 'x' || in_[end] == '-'))
+      ++end;
     if (end >= in_.size() || (in_[end] != ':' && in_[end] != ')')) return;
     for (; at_ < end; ++at_) out_ += in_[at_] == 'm' ? 's' : in_[at_];
   }
@@ -111,7 +129,9 @@ class Translator {
       return;
     }
     if (end + 1 < in_.size() && in_[end + 1] == '+')
-      refuse("{n,m}+ means a repeated interval in one dialect and a possessive one in another; write (?:…{n,m})+");
+      refuse(
+          "{n,m}+ means a repeated interval in one dialect and a possessive one in another; write "
+          "(?:…{n,m})+");
     out_ += in_[at_ + 1] == ',' ? "{0" : "{";
     out_.append(in_, at_ + 1, end - at_);
     at_ = end + 1;

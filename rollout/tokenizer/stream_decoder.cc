@@ -11,10 +11,10 @@ constexpr size_t kMostHeld = 16;
 
 StreamDecoder::StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
 
-// Two ways. Where each token stands for bytes of its own (byte-level), those are appended and everything up to an
-// unfinished character is given out: what is held back is at most three bytes. Elsewhere a token's text depends on
-// its neighbours (a space between, a first one stripped), so the tokens given out last stay as context and the new
-// text is what the window has more than the context alone.
+// Two ways. Where each token stands for bytes of its own (byte-level), those are appended and everything up
+// to an unfinished character is given out: what is held back is at most three bytes. Elsewhere a token's text
+// depends on its neighbours (a space between, a first one stripped), so the tokens given out last stay as
+// context and the new text is what the window has more than the context alone.
 std::string StreamDecoder::push(int32_t id) {
   using namespace tokenizer;
   if (tokenizer_->append_bytes(id, pending_)) {
@@ -23,8 +23,10 @@ std::string StreamDecoder::push(int32_t id) {
     while (i < pending_.size()) {
       const Utf8Char c = utf8_at(pending_, i);
       if (c.code == kIncomplete) break;
-      if (c.code == kInvalid) out += kReplacement;
-      else out.append(pending_, i, c.length);
+      if (c.code == kInvalid)
+        out += kReplacement;
+      else
+        out.append(pending_, i, c.length);
       i += c.length;
     }
     pending_.erase(0, i);

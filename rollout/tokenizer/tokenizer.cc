@@ -1,5 +1,6 @@
-// Text to ids: repair UTF-8 → cut out added tokens, normalize the rest → pre-tokenizers cut that into pieces → the
-// model gives each piece its ids → the post-processor adds special tokens. Ids to text: tokens → decoders.
+// Text to ids: repair UTF-8 → cut out added tokens, normalize the rest → pre-tokenizers cut that into pieces
+// → the model gives each piece its ids → the post-processor adds special tokens. Ids to text: tokens →
+// decoders.
 #include "rollout/tokenizer/tokenizer.h"
 
 #include "rollout/tokenizer/added_tokens.h"
@@ -19,7 +20,8 @@ namespace {
 class JsonTokenizer final : public Tokenizer {
  public:
   explicit JsonTokenizer(const JsonView& file) {
-    // "truncation" and "padding" are about batches of fixed shape and are left to the caller, as transformers does.
+    // "truncation" and "padding" are about batches of fixed shape and are left to the caller, as transformers
+    // does.
     auto part = [&](const char* key, auto&& read) {
       if (file.has(key)) read(file.at(key));
     };
@@ -29,11 +31,13 @@ class JsonTokenizer final : public Tokenizer {
     part("post_processor", [&](const JsonView& v) { post_ = PostProcessor::read(v); });
     part("decoder", [&](const JsonView& v) { decoders_ = read_decoder(v); });
     model_ = read_model(file.at("model"), pre_tokenizers_.byte_pieces);
-    part("added_tokens", [&](const JsonView& v) { added_ = AddedTokens::read(v, model_->vocabulary(), normalizer_.get()); });
+    part("added_tokens",
+         [&](const JsonView& v) { added_ = AddedTokens::read(v, model_->vocabulary(), normalizer_.get()); });
     size_ = std::max(model_->vocabulary().size(), added_.size());
     for (const std::vector<int32_t>* ids : {&post_.before, &post_.behind})
       for (int32_t id : *ids)
-        if (token_of(id) == nullptr) file.at("post_processor").fail(fmt::format("adds id {}, which no token has", id));
+        if (token_of(id) == nullptr)
+          file.at("post_processor").fail(fmt::format("adds id {}, which no token has", id));
     if (decoders_.byte_level) read_token_bytes();
   }
 
@@ -112,7 +116,8 @@ class JsonTokenizer final : public Tokenizer {
     token_bytes_.resize(size_);
     for (int32_t id = 0; id < size_; ++id) {
       const std::string* token = token_of(id);
-      if (token != nullptr && !ByteAlphabet::get().bytes_of(*token, token_bytes_[id])) token_bytes_[id] = *token;
+      if (token != nullptr && !ByteAlphabet::get().bytes_of(*token, token_bytes_[id]))
+        token_bytes_[id] = *token;
     }
   }
 

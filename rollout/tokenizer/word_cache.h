@@ -13,8 +13,8 @@
 
 namespace cohort::tokenizer {
 
-// Direct-mapped: a piece has one place, and whoever came last stays. Long pieces are not kept. Nobody waits: where
-// two threads meet, one of them computes the piece again.
+// Direct-mapped: a piece has one place, and whoever came last stays. Long pieces are not kept. Nobody waits:
+// where two threads meet, one of them computes the piece again.
 class WordCache {
  public:
   static constexpr size_t kMostBytes = 24, kMostIds = 8;
@@ -49,7 +49,9 @@ class WordCache {
   };
   static constexpr size_t kEntries = 1 << 14;  // 1 MiB
 
-  static size_t place(std::string_view piece) { return std::hash<std::string_view>()(piece) & (kEntries - 1); }
+  static size_t place(std::string_view piece) {
+    return std::hash<std::string_view>()(piece) & (kEntries - 1);
+  }
 
   std::unique_ptr<Entry[]> entries_ = std::make_unique<Entry[]>(kEntries);
 };

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <fstream>
 #include <random>
 #include <sstream>
@@ -118,7 +118,7 @@ TEST(Countdown, HostileTextEndsAtOnce) {
     for (char& c : text) c = i % 2 ? static_cast<char>(rng()) : alphabet[rng() % alphabet.size()];
     EXPECT_NE(kind_of(p, i % 3 ? in_tags(text) : text), VerdictKind::infra_error);
   }
-  const auto began = std::chrono::steady_clock::now();
+  const auto began = std::clock();
   CountdownOptions wide;
   wide.max_chars = 100000;
   wide.max_depth = 1000;
@@ -134,7 +134,7 @@ TEST(Countdown, HostileTextEndsAtOnce) {
   std::string product = "9";
   while (product.size() < 90000) product += "*999999999999999999";
   EXPECT_EQ(kind_of(p, in_tags(product), wide), VerdictKind::failed);
-  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(5));
+  EXPECT_LT(std::clock() - began, 5 * CLOCKS_PER_SEC);
 }
 
 TEST(Countdown, RecordsAndHash) {

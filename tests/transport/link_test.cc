@@ -89,25 +89,67 @@ TEST(Router, WakeDescriptorEndsTheWait) {
   EXPECT_TRUE(router.receive(-1, wake.fd()).empty());
 }
 
-TEST(Router, MalformedBytesAreCountedAndLeftOut) {
+TEST(Router, MalformedBytesEndTheConversation) {
+  Router router("tcp://127.0.0.1:0");
+  zmq::Context context;
+  std::mt19937 rng(1);
+  auto raw = [&] {
+    zmq::Socket socket(context, ZMQ_DEALER);
+    socket.set_linger_ms(1000);
+    socket.connect(router.endpoint());
+    return socket;
+  };
+  auto noise = [&](zmq::Socket& socket) {
+    std::string bytes(rng() % 64, ' ');
+    for (char& c : bytes) c = static_cast<char>(rng());
+    ASSERT_EQ(socket.send(bytes), zmq::Sent::yes);
+  };
+  std::vector<zmq::Socket> bad;
+  for (int i = 0; i < 20; ++i) {
+    bad.push_back(raw());
+    if (i == 0) {
+      std::array<std::string_view, 3> three = {"a", "b", "c"};
+      ASSERT_EQ(bad[0].send(three), zmq::Sent::yes);
+    } else {
+      noise(bad.back());
+    }
+    noise(bad.back());
+    // The number after the one that was lost: taking it would acknowledge the lost one.
+    ASSERT_EQ(bad.back().send(encode({8, completion(5)})), zmq::Sent::yes);
+  }
+  zmq::Socket good = raw();
+  ASSERT_EQ(good.send(encode({9, completion(5)})), zmq::Sent::yes);
+  std::vector<Incoming> got;
+  for (int i = 0; i < 500 && (got.empty() || router.malformed() < 20); ++i)
+    for (Incoming& incoming : router.receive(10)) got.push_back(std::move(incoming));
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(got[0].envelope.seq, 9u);
+  EXPECT_EQ(router.malformed(), 20u);
+  for (zmq::Socket& socket : bad) {
+    std::optional<std::vector<zmq::Frame>> told;
+    for (int i = 0; i < 2000 && !told; ++i) {
+      told = socket.receive();
+      std::this_thread::sleep_for(1ms);
+    }
+    ASSERT_TRUE(told);
+    EXPECT_TRUE(std::holds_alternative<HelloAgain>(decode(told->at(0).bytes()).message));
+  }
+}
+
+TEST(Router, APeerThatDoesNotReadGetsAnAnswerNotAWait) {
   Router router("tcp://127.0.0.1:0");
   zmq::Context context;
   zmq::Socket socket(context, ZMQ_DEALER);
+  socket.set(ZMQ_RCVHWM, 1);
   socket.connect(router.endpoint());
-  std::mt19937 rng(1);
-  for (int i = 0; i < 300; ++i) {
-    std::string noise(rng() % 64, ' ');
-    for (char& c : noise) c = static_cast<char>(rng());
-    ASSERT_EQ(socket.send(noise), zmq::Sent::yes);
-  }
-  std::array<std::string_view, 3> three = {"a", "b", "c"};
-  ASSERT_EQ(socket.send(three), zmq::Sent::yes);
-  ASSERT_EQ(socket.send(encode({9, completion(5)})), zmq::Sent::yes);
+  ASSERT_EQ(socket.send(encode({0, Hello{}})), zmq::Sent::yes);
   std::vector<Incoming> got;
   while (got.empty()) got = router.receive(1000);
-  ASSERT_EQ(got.size(), 1u);
-  EXPECT_EQ(got[0].envelope.seq, 9u);
-  EXPECT_EQ(router.malformed(), 301u);
+  Status status{std::string(4000, 'x')};
+  int taken = 0;
+  while (taken < 100000 && router.send(got[0].peer, {0, status})) ++taken;
+  EXPECT_GE(taken, 4000);  // credit stays far below
+  EXPECT_LT(taken, 100000);
 }
 
 TEST(Link, WelcomeHeartbeatsMessagesBothWays) {
@@ -449,6 +491,37 @@ TEST(Link, UnreadableAnswersBeginANewConversation) {
   EXPECT_GE(link.conversations(), 3u);
   EXPECT_EQ(link.ended(), "");
   stop = true;
+}
+
+// More than the sockets and the kernel hold: the writer has to stop in the middle and go on.
+TEST(Link, AFullSocketLosesNothing) {
+  constexpr GroupId kMany = 12000;
+  FakeCoordinator::Options o;
+  o.welcome.timeout_ms = 60000;
+  FakeCoordinator fake(o);
+  LinkOptions lo = options_for(fake.endpoint());
+  lo.max_unacked = kMany;
+  Link link(lo);
+  link.wait_welcome(5);
+  fake.pause(true);
+  std::this_thread::sleep_for(20ms);
+  for (GroupId g = 1; g <= kMany; ++g) {
+    Completion c = completion(g);
+    c.text.assign(1500, 'y');
+    link.send(c);
+  }
+  link.send(WeightsHeld{1});
+  link.send(WeightsHeld{2});
+  EXPECT_FALSE(link.flush(0.1));
+  fake.pause(false);
+  EXPECT_TRUE(link.flush(30));
+  auto got = fake.all<Completion>();
+  ASSERT_EQ(got.size(), kMany);
+  for (GroupId g = 1; g <= kMany; ++g) ASSERT_EQ(got[g - 1].group, g);
+  EXPECT_EQ(fake.gaps(), 0u);
+  EXPECT_EQ(link.conversations(), 1u);
+  EXPECT_TRUE(fake.wait(5, [](auto& f) { return !f.template all<WeightsHeld>().empty(); }));
+  EXPECT_EQ(fake.all<WeightsHeld>().back().version, 2u);
 }
 
 TEST(Link, LastWordsGoOut) {

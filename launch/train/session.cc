@@ -1,0 +1,285 @@
+// What the loop below waits for and what ends it:
+//
+//   starting   the coordinator writes its endpoint file (or ends: its error is ours)
+//   running    children that end are started again by the Supervisor; a hopeless one ends the run with its
+//   error.
+//              Once a second the coordinator is asked for its status, over an observer's Link
+//   stopping   after the first Ctrl-C: SIGTERM to the coordinator, which has the learner write a checkpoint
+//   and tells all
+//              to leave. Also after the coordinator's own end with 0: the run is complete. Bounded by kLeave
+//   killed     after the second Ctrl-C, a hopeless child, or when stopping took too long
+//
+// A coordinator that dies comes back on its old port and the workers find it there; should the port be taken
+// meanwhile, it writes another endpoint and the workers are started anew with that.
+#include "launch/train/session.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "actors/supervisor.h"
+#include "launch/data/jsonl.h"
+#include "launch/front.h"
+#include "launch/train/children.h"
+#include "launch/train/status_line.h"
+#include "transport/base/log.h"
+#include "transport/link.h"
+
+namespace cohort {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Json = nlohmann::json;
+using namespace std::chrono_literals;
+
+constexpr double kStartSeconds = 60;  // for the coordinator to open its ledger and bind
+constexpr double kLeaveSeconds = 20;  // for the others to leave once the coordinator has
+
+class Session {
+ public:
+  Session(const RunConfig& config, const RunFolder& folder, Live live)
+      : config_(config),
+        folder_(folder),
+        live_(live),
+        endpoint_file_(folder.path() + "/coordinator.endpoint"),
+        status_file_(folder.path() + "/status.jsonl", std::ios::app),
+        supervisor_({.log_dir = folder.log_dir(),
+                     .guard = sibling_program("cohort"),
+                     .environment = quiet_environment()}) {}
+
+  int run() {
+    start();
+    while (!ended_) {
+      handle_ends(supervisor_.wait(200ms));
+      handle_interrupts();
+      follow_endpoint();
+      watch();
+      if (deadline_ && Clock::now() > *deadline_) {
+        say("it takes too long: the rest is killed");
+        outcome_ = std::max(outcome_, 1);
+        ended_ = true;
+      }
+    }
+    link_.reset();
+    supervisor_.kill_all();
+    clear_line();
+    leave_usage();
+    return outcome_;
+  }
+
+ private:
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - began_).count(); }
+
+  // The endpoint file's identity: a coordinator of before may have left one, and this one replaces it by
+  // rename.
+  std::pair<ino_t, int64_t> endpoint_stamp() const {
+    struct stat info {};
+    if (stat(endpoint_file_.c_str(), &info) != 0) return {};
+    return {info.st_ino, info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec};
+  }
+  std::string read_endpoint() const {
+    std::ifstream file(endpoint_file_);
+    std::string line;
+    std::getline(file, line);
+    return line;
+  }
+
+  void start() {
+    const auto before = endpoint_stamp();
+    supervisor_.start(coordinator_child(folder_));
+    while (!ended_ && (endpoint_stamp() == before || endpoint_stamp().first == 0)) {
+      handle_ends(supervisor_.wait(50ms));
+      if (supervisor_.interrupts() > 0) outcome_ = 1, ended_ = true;
+      if (seconds() > kStartSeconds)
+        fail("the coordinator does not start: see {}", supervisor_.log_path("coordinator"));
+    }
+    if (ended_) return;
+    endpoint_stamp_ = endpoint_stamp();
+    endpoint_ = read_endpoint();
+    start_workers();
+    observe();
+  }
+
+  void start_workers() {
+    for (int i = 0; i < config_.grading.workers; ++i) supervisor_.start(reward_child(config_, endpoint_, i));
+    for (int i = 0; i < config_.rollout.workers; ++i) supervisor_.start(rollout_child(config_, endpoint_, i));
+    supervisor_.start(learner_child(config_, endpoint_));
+  }
+
+  void observe() {
+    LinkOptions options;
+    options.endpoint = endpoint_;
+    options.hello = [] {
+      Hello hello;
+      hello.role = Role::observer;
+      hello.name = "train-" + std::to_string(getpid());
+      hello.pid = static_cast<uint32_t>(getpid());
+      return hello;
+    };
+    options.heartbeat = [] { return Heartbeat{}; };
+    link_ = std::make_unique<Link>(std::move(options));
+  }
+
+  void follow_endpoint() {
+    if (stopping_ || endpoint_stamp() == endpoint_stamp_ || endpoint_stamp().first == 0) return;
+    endpoint_stamp_ = endpoint_stamp();
+    const std::string now = read_endpoint();
+    if (now.empty() || now == endpoint_) return;
+    say("the coordinator listens at " + now + " now: its workers are started anew");
+    endpoint_ = now;
+    for (int i = 0; i < config_.grading.workers; ++i)
+      supervisor_.replace(reward_child(config_, endpoint_, i));
+    for (int i = 0; i < config_.rollout.workers; ++i)
+      supervisor_.replace(rollout_child(config_, endpoint_, i));
+    supervisor_.replace(learner_child(config_, endpoint_));
+    observe();
+  }
+
+  void handle_ends(const std::vector<ChildEnd>& ends) {
+    for (const ChildEnd& end : ends) {
+      if (end.hopeless) {
+        clear_line();
+        const std::string error = end.error.empty() ? end.text() + ": see " + supervisor_.log_path(end.name)
+                                                    : end.name + ": " + end.error;
+        fmt::print(stderr, "cohort train: {}\n", error);
+        outcome_ = end.exit_code == Error::kBadUsage ? Error::kBadUsage : Error::kFailed;
+        ended_ = true;
+        return;
+      }
+      if (end.will_restart)
+        say(end.text() + "; starting it again");
+      else if (end.exit_code != 0)
+        say(end.text());
+      if (end.name == "coordinator" && !end.will_restart) {
+        if (end.exit_code != 0) outcome_ = 1;
+        leave(kLeaveSeconds);
+        coordinator_left_ = true;
+      }
+    }
+    if (coordinator_left_ && supervisor_.running_count() == 0) ended_ = true;
+  }
+
+  void leave(double within) {
+    stopping_ = true;
+    supervisor_.no_more_restarts();
+    deadline_ =
+        Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(within));
+  }
+
+  void handle_interrupts() {
+    const int count = supervisor_.interrupts();
+    if (count >= 1 && !interrupted_) {
+      interrupted_ = true;
+      outcome_ = 1;
+      say("stopping: a checkpoint is written first (Ctrl-C again stops at once)");
+      const bool there = supervisor_.running("coordinator");
+      if (!coordinator_left_) leave(config_.coordinator.shutdown_s + kLeaveSeconds);
+      supervisor_.send("coordinator", SIGTERM);
+      if (!there && !coordinator_left_) ended_ = true;  // it had died and nobody else could order the end
+    }
+    if (count >= 2 && !ended_) {
+      say("stopped at once");
+      ended_ = true;
+    }
+  }
+
+  // Asks for the status once a second and shows the newest answer.
+  void watch() {
+    if (!link_) return;
+    if (Clock::now() >= next_request_) {
+      next_request_ = Clock::now() + 1s;
+      link_->send(StatusRequest{});
+    }
+    while (auto message = link_->receive(0ms)) {
+      const auto* status = std::get_if<Status>(&*message);
+      if (!status) continue;
+      Json json = Json::parse(status->json, nullptr, false);
+      if (!json.is_object()) continue;
+      json["seconds"] = seconds();
+      status_file_ << json.dump() << "\n" << std::flush;
+      const auto step = json.value("step", int64_t{0});
+      pace_.see(step, seconds());
+      show(status_line(json, pace_), step);
+    }
+  }
+
+  void show(const std::string& line, int64_t step) {
+    if (live_ == Live::off) return;
+    if (live_ == Live::line) {
+      fmt::print("\r\033[K{}", line);
+      std::fflush(stdout);
+      line_shown_ = true;
+    } else if (step != shown_step_ || Clock::now() >= next_plain_) {
+      fmt::print("[{:>6}] {}\n", duration_text(seconds()), line);
+      std::fflush(stdout);
+      shown_step_ = step;
+      next_plain_ = Clock::now() + 10s;
+    }
+  }
+  void clear_line() {
+    if (line_shown_) fmt::print("\n");
+    line_shown_ = false;
+    std::fflush(stdout);
+  }
+  void say(const std::string& text) {
+    clear_line();
+    fmt::print(stderr, "[{}] {}\n", duration_text(seconds()), text);
+  }
+
+  // Who used how much CPU: printed, and kept for the report.
+  void leave_usage() {
+    Json processes = Json::array();
+    double total = 0;
+    if (live_ != Live::off)
+      fmt::print("\n{:<14} {:>9} {:>9} {:>12} {:>8} {:>7}\n", "process", "CPU s", "wall s", "of one core",
+                 "MiB", "starts");
+    for (const ChildUsage& u : supervisor_.usage()) {
+      if (live_ != Live::off)
+        fmt::print("{:<14} {:>9.1f} {:>9.1f} {:>11.0f}% {:>8} {:>7}\n", u.name, u.cpu_s, u.wall_s,
+                   u.wall_s > 0 ? 100 * u.cpu_s / u.wall_s : 0, u.max_rss_kb / 1024, u.starts);
+      total += u.cpu_s;
+      processes.push_back({{"name", u.name},
+                           {"cpu_s", u.cpu_s},
+                           {"wall_s", u.wall_s},
+                           {"max_rss_mb", u.max_rss_kb / 1024.0},
+                           {"starts", u.starts}});
+    }
+    if (live_ != Live::off)
+      fmt::print("{:<14} {:>9.1f} {:>9.1f} {:>11.0f}% of {} cores\n\n", "all", total, seconds(),
+                 100 * total / seconds(), sysconf(_SC_NPROCESSORS_ONLN));
+    write_text(folder_.path() + "/usage.json",
+               Json{{"processes", processes}, {"wall_s", seconds()}, {"cpu_s", total}}.dump(1) + "\n");
+  }
+
+  const RunConfig& config_;
+  const RunFolder& folder_;
+  const Live live_;
+  const std::string endpoint_file_;
+  std::ofstream status_file_;
+  const Clock::time_point began_ = Clock::now();
+  Supervisor supervisor_;
+  std::unique_ptr<Link> link_;  // after the Supervisor: its thread inherits the blocked signals
+  std::string endpoint_;
+  std::pair<ino_t, int64_t> endpoint_stamp_;
+  bool stopping_ = false, interrupted_ = false, coordinator_left_ = false, ended_ = false,
+       line_shown_ = false;
+  int outcome_ = 0;
+  std::optional<Clock::time_point> deadline_;
+  Clock::time_point next_request_, next_plain_;
+  int64_t shown_step_ = -1;
+  Pace pace_;
+};
+
+}  // namespace
+
+int run_session(const RunConfig& config, const RunFolder& folder, Live live) {
+  return Session(config, folder, live).run();
+}
+
+}  // namespace cohort

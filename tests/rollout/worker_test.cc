@@ -1,0 +1,447 @@
+// The rollout worker over real sockets: a worker in a thread, a coordinator that deals leases and keeps a
+// ledger.
+#include "rollout/worker.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <numeric>
+#include <thread>
+
+#include "rollout/engine.h"
+#include "rollout/testing/fake_runner.h"
+#include "tests/rollout/letters.h"
+#include "transport/base/error.h"
+#include "transport/testing/fake_coordinator.h"
+#include "transport/weights.h"
+
+namespace cohort {
+namespace {
+
+using testing::FakeCoordinator;
+using Key = std::pair<GroupId, uint32_t>;
+constexpr uint32_t kGenerations = 4;
+
+// Leases `groups` groups as credit comes and keeps what returns, over any number of coordinators, as the real
+// one keeps its ledger.
+class Dealer {
+ public:
+  explicit Dealer(GroupId groups) : groups_(groups) {}
+
+  FakeCoordinator::Options options(const std::string& endpoint = "tcp://127.0.0.1:0") {
+    FakeCoordinator::Options o;
+    o.endpoint = endpoint;
+    o.welcome.run_id = "dealt";
+    o.welcome.epoch = ++epoch_;
+    o.welcome.config_toml = config;
+    o.welcome.heartbeat_ms = 30;
+    o.welcome.timeout_ms = 300;
+    o.on_message = [this](FakeCoordinator& c, const std::string& worker, const Message& m) {
+      on(c, worker, m);
+    };
+    return o;
+  }
+  std::string prompt(GroupId group) const {
+    if (const auto found = prompts.find(group); found != prompts.end()) return found->second;
+    return fmt::format(R"({{"id": {}, "prompt": "{}"}})", group,
+                       std::string(3 + group % 5, char('a' + group % 20)));
+  }
+  Lease lease(GroupId group, std::vector<uint32_t> indices) const {
+    Lease l;
+    l.group = group;
+    l.prompt_json = prompt(group);
+    l.indices = std::move(indices);
+    l.sampling.max_tokens = max_tokens;
+    l.sampling.seed = 3;
+    return l;
+  }
+  bool complete() const {
+    std::lock_guard lock(mutex_);
+    return ledger_.size() + returned_ == groups_ * kGenerations;
+  }
+  std::map<Key, Completion> ledger() const {
+    std::lock_guard lock(mutex_);
+    return ledger_;
+  }
+  std::vector<LeaseReturned> returns() const {
+    std::lock_guard lock(mutex_);
+    return returns_;
+  }
+  int repeats() const { return repeats_; }
+  int differing() const { return differing_; }
+  uint64_t most_outstanding() const { return most_outstanding_; }
+
+  std::string config =
+      "[model]\npath = \"none\"\n[rollout]\nnum_generations = 4\nmax_num_seqs = 16\nmax_context = 128\n";
+  std::map<GroupId, std::string> prompts;
+  int max_tokens = 40;
+  std::atomic<bool> deal = true;
+
+ private:
+  void on(FakeCoordinator& c, const std::string& worker, const Message& m) {
+    std::lock_guard lock(mutex_);
+    if (const auto* hello = std::get_if<Hello>(&m)) {
+      // what was given out, is not in the ledger and is not held by the worker is given out again
+      std::map<Key, bool> held;
+      for (const HeldLease& l : hello->held)
+        for (uint32_t i : l.indices) held[{l.group, i}] = true;
+      again_.clear();
+      for (GroupId g = 1; g <= next_; ++g) {
+        std::vector<uint32_t> missing;
+        for (uint32_t i = 0; i < kGenerations; ++i)
+          if (!ledger_.contains({g, i}) && !held[{g, i}] && !failed_.contains(g)) missing.push_back(i);
+        if (!missing.empty()) again_[g] = missing;
+      }
+      sent_ = 0;
+    } else if (const auto* credit = std::get_if<Credit>(&m)) {
+      while (deal && sent_ < credit->granted && (!again_.empty() || next_ < groups_)) {
+        ++sent_;
+        if (!again_.empty()) {
+          c.send(worker, lease(again_.begin()->first, again_.begin()->second));
+          again_.erase(again_.begin());
+          continue;
+        }
+        std::vector<uint32_t> all(kGenerations);
+        std::iota(all.begin(), all.end(), 0u);
+        c.send(worker, lease(++next_, all));
+      }
+      most_outstanding_ = std::max<uint64_t>(most_outstanding_, next_ * kGenerations - ledger_.size());
+    } else if (const auto* done = std::get_if<Completion>(&m)) {
+      const auto [at, fresh] = ledger_.emplace(Key{done->group, done->index}, *done);
+      if (fresh) return;
+      ++repeats_;
+      differing_ += at->second.token_ids != done->token_ids || at->second.logprobs != done->logprobs ||
+                    at->second.versions != done->versions || at->second.text != done->text;
+    } else if (const auto* back = std::get_if<LeaseReturned>(&m)) {
+      returns_.push_back(*back);
+      returned_ += back->indices.size();
+      if (!back->error.empty()) failed_[back->group] = true;
+    }
+  }
+
+  const GroupId groups_;
+  mutable std::mutex mutex_;
+  uint64_t epoch_ = 0, sent_ = 0, most_outstanding_ = 0;
+  GroupId next_ = 0;
+  std::map<GroupId, std::vector<uint32_t>> again_;
+  std::map<GroupId, bool> failed_;
+  std::map<Key, Completion> ledger_;
+  std::vector<LeaseReturned> returns_;
+  size_t returned_ = 0;
+  std::atomic<int> repeats_ = 0, differing_ = 0;
+};
+
+// A worker in a thread of its own, with the toy model.
+class RunningWorker {
+ public:
+  explicit RunningWorker(const std::string& endpoint, FakeRunnerOptions runner = {},
+                         bool has_weights = true) {
+    options_.endpoint = endpoint;
+    options_.name = "rollout-0";
+    options_.give_up_s = 20;
+    options_.flush_s = 5;
+    options_.stop = [this] { return stop_.load(); };
+    options_.load_model = [runner, has_weights](const std::string&, const RunnerOptions& o) mutable {
+      runner.max_slots = o.max_slots;
+      runner.max_context = o.max_context;
+      WorkerModel m;
+      m.runner = std::make_unique<FakeRunner>(runner);
+      m.has_weights = has_weights;
+      m.prompts =
+          std::make_shared<PromptEncoder>(std::make_shared<Letters>(runner.vocab_size), ChatTemplate{});
+      return m;
+    };
+    thread_ = std::thread([this] {
+      try {
+        run_worker(options_);
+      } catch (const std::exception& e) {
+        error_ = e.what();
+      }
+      left_ = true;
+    });
+  }
+  ~RunningWorker() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  void stop() { stop_ = true; }
+  bool left() const { return left_; }
+  std::string join() {
+    thread_.join();
+    return error_;
+  }
+
+ private:
+  WorkerOptions options_;
+  std::atomic<bool> stop_ = false, left_ = false;
+  std::string error_;
+  std::thread thread_;
+};
+
+// What an engine of its own makes of the same leases.
+Completion expected(const Dealer& dealer, Key key, FakeRunnerOptions options = {}) {
+  options.max_slots = 1;
+  options.max_context = 128;
+  FakeRunner runner(options);
+  const auto letters = std::make_shared<Letters>(options.vocab_size);
+  Engine engine(runner, letters);
+  const Lease lease = dealer.lease(key.first, {key.second});
+  const std::string json = lease.prompt_json;
+  const size_t at = json.find("\"prompt\": \"") + 11;
+  engine.add(
+      {key.first, {key.second}, letters->encode(json.substr(at, json.rfind('"') - at)), lease.sampling});
+  while (true)
+    for (Completion& c : engine.step()) return std::move(c);
+}
+
+TEST(Worker, SamplesWhatItIsLeasedAndKeepsItsSlotsBusy) {
+  Dealer dealer(40);
+  FakeRunnerOptions runner;
+  runner.step_seconds = 0.0005;
+  FakeCoordinator coordinator(dealer.options());
+  RunningWorker worker(coordinator.endpoint(), runner);
+  ASSERT_TRUE(coordinator.wait(30, [&](auto&) { return dealer.complete(); }));
+  for (const auto& [key, c] : dealer.ledger()) {
+    const Completion want = expected(dealer, key);
+    EXPECT_EQ(c.token_ids, want.token_ids);
+    EXPECT_EQ(c.logprobs, want.logprobs);
+    EXPECT_EQ(c.text, want.text);
+    EXPECT_EQ(c.prompt_ids, want.prompt_ids);
+  }
+  // 16 slots, one group ahead, and what was on its way back
+  EXPECT_GE(dealer.most_outstanding(), 20u);
+  EXPECT_LE(dealer.most_outstanding(), 48u);
+  EXPECT_EQ(dealer.repeats(), 0);
+  EXPECT_GT(coordinator.heartbeats(), 2u);
+  EXPECT_FALSE(worker.left());
+}
+
+TEST(Worker, APromptThatCannotBeSampledGoesBackWithTheReason) {
+  Dealer dealer(8);
+  dealer.prompts[2] = R"({"id": 2, "prompt": ")" + std::string(200, 'a') + "\"}";
+  dealer.prompts[3] = R"({"id": 3, "question": "?"})";
+  dealer.prompts[4] = "not json";
+  dealer.prompts[5] = R"({"id": 5, "messages": [{"role": "user", "content": "hello"}]})";  // no chat template
+  FakeCoordinator coordinator(dealer.options());
+  RunningWorker worker(coordinator.endpoint());
+  ASSERT_TRUE(coordinator.wait(20, [&](auto&) { return dealer.complete(); }));
+  std::map<GroupId, std::string> errors;
+  for (const LeaseReturned& r : dealer.returns()) {
+    errors[r.group] = r.error;
+    EXPECT_EQ(r.indices.size(), kGenerations);
+  }
+  ASSERT_EQ(errors.size(), 4u);
+  EXPECT_NE(errors[2].find("200 tokens"), std::string::npos) << errors[2];
+  EXPECT_NE(errors[3].find("prompt"), std::string::npos) << errors[3];
+  EXPECT_NE(errors[4].find("JSON"), std::string::npos) << errors[4];
+  EXPECT_FALSE(errors[5].empty());
+  EXPECT_EQ(dealer.ledger().size(), 4u * kGenerations);
+}
+
+TEST(Worker, ACoordinatorKilledInTheMiddleCostsNothing) {
+  for (int round = 0; round < 3; ++round) {
+    Dealer dealer(60);
+    FakeRunnerOptions runner;
+    runner.step_seconds = 0.0005;
+    auto coordinator = std::make_unique<FakeCoordinator>(dealer.options());
+    const std::string endpoint = coordinator->endpoint();
+    RunningWorker worker(endpoint, runner);
+    for (size_t kill_at : {40, 90, 150}) {
+      ASSERT_TRUE(coordinator->wait(20, [&](auto&) { return dealer.ledger().size() >= kill_at; }));
+      if (round == 1) coordinator->acknowledge(false);  // dies with much unacknowledged
+      if (round == 1) std::this_thread::sleep_for(std::chrono::milliseconds(30));
+      coordinator.reset();
+      std::this_thread::sleep_for(std::chrono::milliseconds(round == 2 ? 500 : 20));
+      coordinator = std::make_unique<FakeCoordinator>(dealer.options(endpoint));
+    }
+    ASSERT_TRUE(coordinator->wait(30, [&](auto&) { return dealer.complete(); })) << dealer.ledger().size();
+    const auto ledger = dealer.ledger();
+    EXPECT_EQ(ledger.size(), 60u * kGenerations);
+    EXPECT_EQ(dealer.differing(), 0);
+    for (const auto& [key, c] : ledger) EXPECT_EQ(c.token_ids, expected(dealer, key).token_ids);
+    EXPECT_FALSE(worker.left());
+  }
+}
+
+TEST(Worker, AStalledCoordinatorDoesNotStopDecodingAndGetsEverythingLater) {
+  Dealer dealer(30);
+  FakeRunnerOptions runner;
+  runner.step_seconds = 0.0005;
+  FakeCoordinator coordinator(dealer.options());
+  RunningWorker worker(coordinator.endpoint(), runner);
+  ASSERT_TRUE(coordinator.wait(20, [&](auto&) { return dealer.ledger().size() >= 20; }));
+  coordinator.pause(true);
+  std::this_thread::sleep_for(std::chrono::milliseconds(600));  // longer than its time-out
+  coordinator.pause(false);
+  ASSERT_TRUE(coordinator.wait(30, [&](auto&) { return dealer.complete(); }));
+  EXPECT_EQ(dealer.differing(), 0);
+}
+
+TEST(Worker, CancelStopsAGroup) {
+  Dealer dealer(6);
+  dealer.max_tokens = 100;
+  FakeRunnerOptions runner;
+  runner.eos = -1;
+  runner.step_seconds = 0.002;
+  FakeCoordinator coordinator(dealer.options());
+  RunningWorker worker(coordinator.endpoint(), runner);
+  ASSERT_TRUE(coordinator.wait(20, [&](const FakeCoordinator& c) { return c.heartbeats() > 3; }));
+  coordinator.send("rollout-0", Cancel{2, 0});
+  ASSERT_TRUE(coordinator.wait(20, [&](auto&) { return dealer.ledger().size() == 5 * kGenerations; }));
+  for (const auto& [key, c] : dealer.ledger()) EXPECT_NE(key.first, 2u);
+  EXPECT_TRUE(dealer.returns().empty());
+}
+
+TEST(Worker, ShutdownDrainsOrDrops) {
+  for (bool drain : {true, false}) {
+    Dealer dealer(100);
+    dealer.max_tokens = 100;
+    FakeRunnerOptions runner;
+    runner.eos = -1;
+    runner.step_seconds = 0.001;
+    FakeCoordinator coordinator(dealer.options());
+    RunningWorker worker(coordinator.endpoint(), runner);
+    ASSERT_TRUE(coordinator.wait(20, [&](auto&) { return dealer.ledger().size() >= 8; }));
+    dealer.deal = false;
+    coordinator.send("rollout-0", Shutdown{drain, "the run is over"});
+    EXPECT_EQ(worker.join(), "");
+    ASSERT_TRUE(coordinator.wait(5, [](const FakeCoordinator& c) { return !c.all<Goodbye>().empty(); }));
+    // every index that was leased came back, as a completion or as a returned lease, and none as both
+    std::map<Key, int> back;
+    size_t given_back = 0;
+    for (const auto& [key, c] : dealer.ledger()) ++back[key];
+    for (const LeaseReturned& r : dealer.returns()) {
+      EXPECT_EQ(r.error, "");
+      for (uint32_t i : r.indices) ++back[{r.group, i}], ++given_back;
+    }
+    GroupId most = 0;
+    for (const auto& [key, times] : back) {
+      EXPECT_EQ(times, 1);
+      most = std::max(most, key.first);
+    }
+    EXPECT_EQ(back.size(), most * kGenerations);
+    if (!drain) {
+      EXPECT_GE(given_back, 1u);
+    }
+  }
+}
+
+TEST(Worker, AskedToStopGivesBackWhatItHolds) {
+  Dealer dealer(100);
+  FakeRunnerOptions runner;
+  runner.eos = -1;
+  runner.step_seconds = 0.001;
+  FakeCoordinator coordinator(dealer.options());
+  RunningWorker worker(coordinator.endpoint(), runner);
+  ASSERT_TRUE(coordinator.wait(20, [&](auto&) { return dealer.ledger().size() >= 8; }));
+  worker.stop();
+  EXPECT_EQ(worker.join(), "");
+  EXPECT_TRUE(coordinator.wait(5, [&](auto&) { return !dealer.returns().empty(); }));
+}
+
+std::shared_ptr<const WeightSet> weights_of(Version version) {
+  auto w = std::make_shared<WeightSet>();
+  w->manifest.version = version;
+  w->manifest.tensors = {{"x", DType::f32, {16}, 0, 64}};
+  w->manifest.total_bytes = 64;
+  w->data.resize(64, std::byte(version));
+  w->manifest.checksum = weight_checksum(w->data);
+  return w;
+}
+
+Version last_held(const FakeCoordinator& c) {
+  Version v = 0;
+  for (const WeightsHeld& h : c.all<WeightsHeld>()) v = h.version;
+  return v;
+}
+
+TEST(Worker, SwapsWeightsWhileDecodingAndSaysSo) {
+  for (const char* sync : {"in_flight", "drain"}) {
+    Dealer dealer(60);
+    dealer.config += fmt::format("weight_sync = \"{}\"\n", sync);
+    FakeRunnerOptions runner;
+    runner.step_seconds = 0.001;
+    FakeCoordinator coordinator(dealer.options());
+    WeightServer server("tcp://127.0.0.1:0");
+    RunningWorker worker(coordinator.endpoint(), runner);
+    for (Version v = 1; v <= 4; ++v) {
+      ASSERT_TRUE(coordinator.wait(20, [&](auto&) { return dealer.ledger().size() >= v * 40; }));
+      server.publish(weights_of(v));
+      coordinator.send("rollout-0", WeightsAvailable{v, server.endpoint(), 64});
+      ASSERT_TRUE(coordinator.wait(20, [&](const FakeCoordinator& c) { return last_held(c) == v; })) << sync;
+    }
+    ASSERT_TRUE(coordinator.wait(30, [&](auto&) { return dealer.complete(); }));
+    size_t mixed = 0;
+    std::map<Version, size_t> born;
+    for (const auto& [key, c] : dealer.ledger()) {
+      mixed += c.versions.size() > 1;
+      ++born[c.versions[0].version];
+      for (size_t i = 1; i < c.versions.size(); ++i)
+        EXPECT_GT(c.versions[i].version, c.versions[i - 1].version);
+    }
+    EXPECT_EQ(born.size(), 5u);
+    if (std::string(sync) == "drain") {
+      EXPECT_EQ(mixed, 0u);
+    } else {
+      EXPECT_GT(mixed, 0u);
+    }
+  }
+}
+
+// While weights change and the coordinator dies, no index may be sampled twice: the second sample would
+// differ.
+TEST(Worker, NothingIsSampledTwiceAcrossARestartAndASwap) {
+  Dealer dealer(60);
+  FakeRunnerOptions runner;
+  runner.step_seconds = 0.001;
+  auto coordinator = std::make_unique<FakeCoordinator>(dealer.options());
+  const std::string endpoint = coordinator->endpoint();
+  WeightServer server("tcp://127.0.0.1:0");
+  RunningWorker worker(endpoint, runner);
+  for (Version v = 1; v <= 3; ++v) {
+    ASSERT_TRUE(coordinator->wait(20, [&](auto&) { return dealer.ledger().size() >= v * 50; }));
+    coordinator->acknowledge(false);
+    server.publish(weights_of(v));
+    coordinator->send("rollout-0", WeightsAvailable{v, server.endpoint(), 64});
+    std::this_thread::sleep_for(std::chrono::milliseconds(40));
+    coordinator.reset();
+    coordinator = std::make_unique<FakeCoordinator>(dealer.options(endpoint));
+  }
+  ASSERT_TRUE(coordinator->wait(30, [&](auto&) { return dealer.complete(); }));
+  EXPECT_EQ(dealer.ledger().size(), 60u * kGenerations);
+  EXPECT_GT(dealer.repeats(), 0);  // unacknowledged ones came again, as they were
+  EXPECT_EQ(dealer.differing(), 0);
+}
+
+TEST(Worker, WithoutWeightsItAsksForNothingUntilTheLearnersArrive) {
+  Dealer dealer(4);
+  FakeCoordinator coordinator(dealer.options());
+  WeightServer server("tcp://127.0.0.1:0");
+  RunningWorker worker(coordinator.endpoint(), {}, false);
+  ASSERT_TRUE(coordinator.wait(20, [&](const FakeCoordinator& c) { return c.heartbeats() >= 3; }));
+  EXPECT_TRUE(coordinator.all<Credit>().empty());
+  server.publish(weights_of(0));
+  coordinator.send("rollout-0", WeightsAvailable{0, server.endpoint(), 64});
+  ASSERT_TRUE(coordinator.wait(20, [&](auto&) { return dealer.complete(); }));
+  EXPECT_EQ(coordinator.all<WeightsHeld>().size(), 1u);
+}
+
+TEST(Worker, ARefusalEndsItWithTheReason) {
+  Dealer dealer(1);
+  auto options = dealer.options();
+  options.refuse = "this run belongs to another configuration";
+  FakeCoordinator coordinator(options);
+  RunningWorker worker(coordinator.endpoint());
+  EXPECT_NE(worker.join().find("another configuration"), std::string::npos);
+}
+
+TEST(Worker, AnUnknownOptionIsNamed) {
+  Dealer dealer(1);
+  dealer.config = "[rollout]\nnum_generation = 4\n";
+  FakeCoordinator coordinator(dealer.options());
+  RunningWorker worker(coordinator.endpoint());
+  EXPECT_NE(worker.join().find("num_generation"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace cohort

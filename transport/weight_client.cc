@@ -1,0 +1,263 @@
+// The data flow: fetch() makes one connection after the other until it is done, its time is over or `stop`
+// says so. On each it asks for a manifest, then keeps a window of chunk requests outstanding and asks for the
+// next with each chunk that comes. It waits in one zmq_poll of at most 20 ms. Answers come in the order of
+// the requests, so a chunk that a later one overtook is lost and asked for again at once; so is everything
+// outstanding after five seconds of silence. After fifteen, or when the connection breaks, there is a new
+// connection.
+#include <zmq.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <thread>
+
+#include "transport/base/error.h"
+#include "transport/base/log.h"
+#include "transport/socket.h"
+#include "transport/weights.h"
+#include "transport/wire.h"
+
+namespace cohort {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr size_t kWindow = 8;
+constexpr milliseconds kTick{20}, kAskAgain{5000}, kSilence{15000}, kNoneYet{50};
+constexpr milliseconds kFirstBackOff{50}, kLongestBackOff{1000};
+constexpr uint64_t kMaxChunk = uint64_t{1} << 30;
+
+// What of one version is here.
+struct Partial {
+  WeightManifest manifest;
+  uint64_t chunk_bytes = 0;
+  std::shared_ptr<WeightSet> set;
+  std::vector<bool> have;
+  size_t missing = 0;
+  size_t next = 0;  // chunks before it were asked for, on this connection
+
+  bool same(const WeightManifest& m, uint64_t chunk) const {
+    return set && m.version == manifest.version && m.checksum == manifest.checksum &&
+           m.total_bytes == manifest.total_bytes && chunk == chunk_bytes;
+  }
+  void begin(WeightManifest m, uint64_t chunk) {
+    manifest = std::move(m);
+    chunk_bytes = chunk;
+    missing = (manifest.total_bytes + chunk - 1) / chunk;
+    have.assign(missing, false);
+    set = std::make_shared<WeightSet>();
+    set->data.resize(manifest.total_bytes);
+  }
+  uint64_t size_of(size_t index) const {
+    return std::min<uint64_t>(chunk_bytes, manifest.total_bytes - index * chunk_bytes);
+  }
+};
+
+struct Fetching {
+  zmq::Context& context;
+  const std::string& endpoint;
+  Version at_least;
+  Clock::time_point deadline;
+  const std::function<bool()>& stop;
+  uint64_t number = 0;  // of the connection: an answer to an earlier one is told by it
+  Partial partial;
+  std::map<size_t, uint64_t> asked;  // chunks outstanding, each with the number of its request; 0: lost
+  uint64_t requests = 0;
+  bool have_manifest = false;  // on this connection
+  Clock::time_point ask_manifest_at, heard, asked_again;
+  uint64_t bad_chunks = 0;
+
+  bool over() const { return Clock::now() >= deadline || (stop && stop()); }
+  bool complete() const { return have_manifest && partial.missing == 0; }
+
+  template <class Fill>
+  void request(zmq::Socket& socket, Fill fill) {
+    capnp::MallocMessageBuilder message;
+    auto root = message.initRoot<wire::WeightRequest>();
+    root.setFetch(number);
+    fill(root);
+    // A window is far below the high-water mark; what should not fit is asked for again by its time.
+    socket.send(wire_form::pack(message));
+  }
+
+  void ask_manifest(zmq::Socket& socket) {
+    ask_manifest_at = Clock::now() + kAskAgain;
+    request(socket, [&](wire::WeightRequest::Builder r) {
+      auto m = r.initManifest();
+      m.setAtLeast(at_least);
+      m.setResuming(partial.set != nullptr);
+      m.setResume(partial.manifest.version);
+    });
+  }
+
+  void ask_chunk(zmq::Socket& socket, size_t index) {
+    asked[index] = ++requests;
+    request(socket, [&](wire::WeightRequest::Builder r) {
+      auto c = r.initChunk();
+      c.setVersion(partial.manifest.version);
+      c.setIndex(static_cast<uint32_t>(index));
+    });
+  }
+
+  // Tops the window up and repeats what is lost.
+  void ask(zmq::Socket& socket) {
+    auto now = Clock::now();
+    if (!have_manifest) {
+      if (now > ask_manifest_at) ask_manifest(socket);
+      return;
+    }
+    bool silent = now - std::max(heard, asked_again) > kAskAgain;
+    if (silent) asked_again = now;
+    for (auto& [index, order] : asked)
+      if (silent || order == 0) ask_chunk(socket, index);
+    for (; asked.size() < kWindow && partial.next < partial.have.size(); ++partial.next)
+      if (!partial.have[partial.next]) ask_chunk(socket, partial.next);
+  }
+
+  // Throws Error on a reply that cannot be.
+  void take(std::vector<zmq::Frame>& frames) {
+    wire_form::Unpacked unpacked(frames[0].bytes());
+    auto reply = unpacked.root<wire::WeightReply>();
+    if (reply.getFetch() != number) return;
+    heard = Clock::now();
+    switch (reply.which()) {
+      case wire::WeightReply::NONE:
+        ask_manifest_at = heard + kNoneYet;
+        return;
+      case wire::WeightReply::MANIFEST:
+        return take_manifest(reply.getManifest());
+      case wire::WeightReply::CHUNK:
+        if (frames.size() == 2) take_chunk(reply.getChunk(), frames[1].bytes());
+        return;
+      case wire::WeightReply::GONE:
+        if (!have_manifest || reply.getGone() != partial.manifest.version) return;
+        partial = {};
+        asked.clear();
+        have_manifest = false;
+        ask_manifest_at = {};
+        return;
+    }
+    fail("unknown kind {}", static_cast<unsigned>(reply.which()));
+  }
+
+  void take_manifest(wire::WeightReply::Manifest::Reader in) {
+    if (have_manifest) return;  // the answer to one asked twice
+    WeightManifest manifest = wire_form::read(in.getManifest());
+    check(manifest);
+    uint64_t chunk = in.getChunkBytes();
+    if (chunk == 0 || chunk > kMaxChunk || manifest.total_bytes / chunk > UINT32_MAX)
+      fail("{} bytes in chunks of {}", manifest.total_bytes, chunk);
+    if (manifest.version < at_least) fail("version {} where {} was asked for", manifest.version, at_least);
+    if (!partial.same(manifest, chunk)) partial.begin(std::move(manifest), chunk);
+    partial.next = 0;
+    have_manifest = true;
+  }
+
+  void take_chunk(wire::WeightReply::Chunk::Reader in, std::span<const std::byte> data) {
+    size_t index = in.getIndex();
+    // Twice here (asked again, and both came) or of another version: of no use.
+    if (!have_manifest || in.getVersion() != partial.manifest.version || index >= partial.have.size() ||
+        partial.have[index])
+      return;
+    if (data.size() != partial.size_of(index) || weight_checksum(data) != in.getChecksum()) {
+      if (++bad_chunks <= 10 || bad_chunks % 1000 == 0)
+        log::warn("weights {} from {}: chunk {} arrived damaged, asking again", partial.manifest.version,
+                  endpoint, index);
+      auto found = asked.find(index);
+      if (found != asked.end()) found->second = 0;
+      return;
+    }
+    if (!data.empty())
+      memcpy(partial.set->data.data() + index * partial.chunk_bytes, data.data(), data.size());
+    partial.have[index] = true;
+    --partial.missing;
+    auto found = asked.find(index);
+    if (found == asked.end()) return;
+    for (auto& [other, order] : asked)
+      if (order < found->second) order = 0;  // its answer should have come before this one
+    asked.erase(found);
+  }
+
+  // One connection: until all is here, it breaks, or the fetch is over.
+  void connection() {
+    zmq::Socket socket(context, ZMQ_DEALER);
+    socket.set(ZMQ_RECONNECT_IVL, -1);
+    zmq::Socket monitor = socket.monitor(context, ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED);
+    socket.connect(endpoint);
+    ++number;
+    have_manifest = false;
+    asked.clear();
+    heard = Clock::now();
+    ask_manifest(socket);
+    bool broken = false;
+    while (!complete() && !over() && !broken && Clock::now() - heard < kSilence) {
+      std::array<zmq_pollitem_t, 2> items = {
+          {{socket.get(), 0, ZMQ_POLLIN, 0}, {monitor.get(), 0, ZMQ_POLLIN, 0}}};
+      zmq_poll(items.data(), items.size(), kTick.count());
+      while (monitor.receive()) broken = true;
+      // At most a window before the clock and `stop` are looked at again.
+      for (size_t i = 0; i < kWindow; ++i) {
+        auto frames = socket.receive();
+        if (!frames) break;
+        take(*frames);
+        ask(socket);
+      }
+      ask(socket);
+    }
+    if (have_manifest) {
+      request(socket, [](wire::WeightRequest::Builder r) { r.setDone(); });
+      socket.set_linger_ms(100);
+    }
+    socket.unmonitor();
+  }
+};
+
+}  // namespace
+
+struct WeightClient::Impl {
+  zmq::Context context;
+  uint64_t connections = 0;
+};
+
+WeightClient::WeightClient() : impl_(std::make_unique<Impl>()) {}
+WeightClient::~WeightClient() = default;
+
+std::shared_ptr<const WeightSet> WeightClient::fetch(const std::string& endpoint, Version at_least,
+                                                     double seconds, const std::function<bool()>& stop) {
+  zmq::Socket(impl_->context, ZMQ_DEALER).connect(endpoint);  // throws: is it an address at all?
+  auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                     std::chrono::duration<double>(std::min(seconds, 1e9)));
+  Fetching fetching{impl_->context, endpoint, at_least, deadline, stop, impl_->connections, {}, {}};
+  milliseconds back_off = kFirstBackOff;
+  while (!fetching.over()) {
+    size_t missing = fetching.partial.missing;
+    try {
+      fetching.connection();
+    } catch (const Error& e) {
+      log::warn("weights from {}: {}; trying again", endpoint, e.what());
+    } catch (const kj::Exception&) {
+      log::warn("weights from {}: an answer that cannot be read; trying again", endpoint);
+    }
+    impl_->connections = fetching.number;
+    Partial& partial = fetching.partial;
+    if (fetching.complete()) {
+      if (weight_checksum(partial.set->data) == partial.manifest.checksum) {
+        partial.set->manifest = std::move(partial.manifest);
+        return std::move(partial.set);
+      }
+      log::warn("weights {} from {}: checksum differs, fetching all of it again", partial.manifest.version,
+                endpoint);
+      partial = {};
+    }
+    if (partial.missing < missing) back_off = kFirstBackOff;  // it got on
+    for (auto until = Clock::now() + back_off; Clock::now() < until && !fetching.over();)
+      std::this_thread::sleep_for(std::min(kTick, back_off));
+    back_off = std::min(back_off * 2, kLongestBackOff);
+  }
+  return nullptr;
+}
+
+}  // namespace cohort

@@ -1,0 +1,207 @@
+// The data flow: publish() leaves the new version in `next` and wakes the thread, which makes it `newest`.
+// The thread answers requests in the order they come (ZeroMQ takes one from each client in turn) and never
+// waits for a client: what a client's queue has no room for is dropped, and the client asks again. It ends by
+// stop.
+#include <zmq.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "transport/base/error.h"
+#include "transport/base/log.h"
+#include "transport/socket.h"
+#include "transport/weights.h"
+#include "transport/wire.h"
+
+namespace cohort {
+namespace {
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::seconds kForgetAfter{30};
+constexpr int kHighWater = 64;  // chunks queued for one client; a client's window is smaller
+}  // namespace
+
+struct WeightServer::Impl {
+  // A published version, and its checksum if the manifest had none.
+  struct Edition {
+    std::shared_ptr<const WeightSet> set;
+    uint64_t checksum;
+    Version version() const { return set->manifest.version; }
+  };
+  struct Fetch {
+    std::shared_ptr<const Edition> edition;
+    Clock::time_point seen;
+  };
+
+  zmq::Context context;
+  zmq::Socket socket;
+  zmq::EventFd wake;
+  const size_t chunk_bytes, keep;
+  std::string endpoint;
+  std::atomic<bool> stop = false;
+  std::atomic<size_t> older_held = 0;
+  std::mutex mutex;
+  std::shared_ptr<const WeightSet> next;  // guarded by mutex
+  // The thread's own.
+  std::shared_ptr<const Edition> newest;
+  std::map<std::string, Fetch> fetches;  // by ZeroMQ routing id
+  std::thread thread;
+
+  Impl(const std::string& bind_endpoint, size_t chunk, size_t keep_)
+      : socket(context, ZMQ_ROUTER), chunk_bytes(chunk), keep(keep_) {
+    socket.set(ZMQ_ROUTER_MANDATORY, 1);
+    socket.set(ZMQ_SNDHWM, kHighWater);
+    socket.set(ZMQ_HEARTBEAT_IVL, 5000);
+    socket.set(ZMQ_HEARTBEAT_TIMEOUT, 30000);
+    endpoint = socket.bind(bind_endpoint);
+    thread = std::thread([this] { run(); });
+  }
+
+  void run() {
+    zmq::begin_thread("weight_server");
+    while (!stop) {
+      std::array<zmq_pollitem_t, 2> items = {
+          {{socket.get(), 0, ZMQ_POLLIN, 0}, {nullptr, wake.fd(), ZMQ_POLLIN, 0}}};
+      zmq_poll(items.data(), items.size(), 1000);
+      wake.clear();
+      take_published();
+      // Bounded, so that requests without end do not keep a new version or the end waiting.
+      for (int i = 0; i < 256; ++i) {
+        auto frames = socket.receive();
+        if (!frames) break;
+        try {
+          if (frames->size() != 2) fail("{} frames in place of 2", frames->size());
+          answer((*frames)[0].string(), (*frames)[1].bytes());
+        } catch (const Error& e) {
+          log::warn("weights at {}: a request that cannot be read was left out: {}", endpoint, e.what());
+        } catch (const kj::Exception& e) {
+          log::warn("weights at {}: a request that cannot be read was left out", endpoint);
+        }
+      }
+      forget();
+    }
+  }
+
+  void take_published() {
+    std::shared_ptr<const WeightSet> set;
+    {
+      std::lock_guard lock(mutex);
+      set.swap(next);
+    }
+    if (!set) return;
+    uint64_t checksum = set->manifest.checksum ? set->manifest.checksum : weight_checksum(set->data);
+    newest = std::make_shared<Edition>(Edition{std::move(set), checksum});
+  }
+
+  // Ends the fetches of clients that left or stopped, and of the oldest versions beyond `keep`.
+  void forget() {
+    auto now = Clock::now();
+    std::erase_if(fetches, [&](const auto& f) { return now - f.second.seen > kForgetAfter; });
+    std::map<const Edition*, Clock::time_point> older;  // and when one of their clients last asked
+    for (auto& [peer, fetch] : fetches)
+      if (fetch.edition != newest)
+        older[fetch.edition.get()] = std::max(older[fetch.edition.get()], fetch.seen);
+    while (older.size() > keep) {
+      auto victim = std::ranges::min_element(older, {}, [](const auto& o) { return o.second; });
+      std::erase_if(fetches, [&](const auto& f) { return f.second.edition.get() == victim->first; });
+      older.erase(victim);
+    }
+    older_held = older.size();
+  }
+
+  void answer(const std::string& peer, std::span<const std::byte> bytes) {
+    wire_form::Unpacked unpacked(bytes);
+    auto request = unpacked.root<wire::WeightRequest>();
+    capnp::MallocMessageBuilder message;
+    auto reply = message.initRoot<wire::WeightReply>();
+    reply.setFetch(request.getFetch());
+    std::string_view data;
+    switch (request.which()) {
+      case wire::WeightRequest::MANIFEST:
+        manifest(peer, request.getManifest(), reply);
+        break;
+      case wire::WeightRequest::CHUNK:
+        data = chunk(peer, request.getChunk(), reply);
+        break;
+      case wire::WeightRequest::DONE:
+        fetches.erase(peer);
+        return;
+      default:
+        fail("unknown kind {}", static_cast<unsigned>(request.which()));
+    }
+    std::string header = wire_form::pack(message);
+    std::array<std::string_view, 3> frames = {peer, header, data};
+    // Full or gone: this client has stopped reading or left; it asks again if it lives.
+    socket.send(std::span(frames).first(data.data() ? 3 : 2));
+  }
+
+  void manifest(const std::string& peer, wire::WeightRequest::Manifest::Reader in,
+                wire::WeightReply::Builder reply) {
+    std::shared_ptr<const Edition> edition = newest;
+    if (in.getResuming())
+      for (auto& [other, fetch] : fetches)
+        if (fetch.edition->version() == in.getResume()) edition = fetch.edition;
+    if (!edition || edition->version() < in.getAtLeast()) {
+      reply.setNone();
+      return;
+    }
+    fetches[peer] = {edition, Clock::now()};
+    auto out = reply.initManifest();
+    wire_form::write(out.initManifest(), edition->set->manifest);
+    out.getManifest().setChecksum(edition->checksum);
+    out.setChunkBytes(chunk_bytes);
+  }
+
+  // The frame of data that follows the reply; none (a null view) with `gone`.
+  std::string_view chunk(const std::string& peer, wire::WeightRequest::Chunk::Reader in,
+                         wire::WeightReply::Builder reply) {
+    auto found = fetches.find(peer);
+    if (found == fetches.end() || found->second.edition->version() != in.getVersion()) {
+      reply.setGone(in.getVersion());
+      return {};
+    }
+    found->second.seen = Clock::now();
+    std::span<const std::byte> all = found->second.edition->set->data;
+    uint64_t begin = uint64_t{in.getIndex()} * chunk_bytes;
+    if (begin >= all.size()) fail("chunk {} of {} bytes is not there", in.getIndex(), all.size());
+    auto part = all.subspan(begin, std::min<uint64_t>(chunk_bytes, all.size() - begin));
+    auto out = reply.initChunk();
+    out.setVersion(in.getVersion());
+    out.setIndex(in.getIndex());
+    out.setChecksum(weight_checksum(part));
+    return {reinterpret_cast<const char*>(part.data()), part.size()};
+  }
+};
+
+WeightServer::WeightServer(const std::string& bind_endpoint, size_t chunk_bytes, size_t keep)
+    : impl_(std::make_unique<Impl>(bind_endpoint, std::max<size_t>(chunk_bytes, 1), keep)) {}
+
+WeightServer::~WeightServer() {
+  impl_->stop = true;
+  impl_->wake.signal();
+  impl_->thread.join();
+}
+
+const std::string& WeightServer::endpoint() const {
+  return impl_->endpoint;
+}
+size_t WeightServer::older_versions_held() const {
+  return impl_->older_held;
+}
+
+void WeightServer::publish(std::shared_ptr<const WeightSet> weights) {
+  check(weights->manifest);
+  if (weights->manifest.total_bytes != weights->data.size())
+    fail("weights: version {} has {} bytes, its manifest says {}", weights->manifest.version,
+         weights->data.size(), weights->manifest.total_bytes);
+  std::lock_guard lock(impl_->mutex);
+  impl_->next = std::move(weights);
+  impl_->wake.signal();
+}
+
+}  // namespace cohort
