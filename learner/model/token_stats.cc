@@ -34,9 +34,8 @@ struct TokenStatsFunction : torch::autograd::Function<TokenStatsFunction> {
       Tensor lse = logits.logsumexp(1);
       logprobs.narrow(0, at, n).copy_(logits.gather(1, targets.narrow(0, at, n).unsqueeze(1)).squeeze(1) -
                                       lse);
-      Tensor p = (logits - lse.unsqueeze(1)).exp_();
-      // 0 · -inf of a masked logit counts as 0
-      entropy.narrow(0, at, n).copy_(lse - (p * logits.nan_to_num(0, 0, 0)).sum(1));
+      Tensor log_p = logits.sub_(lse.unsqueeze(1));
+      entropy.narrow(0, at, n).copy_(-log_p.exp().mul_(log_p).sum(1));
       normaliser.narrow(0, at, n).copy_(lse);
     }
     ctx->save_for_backward({hidden, head, targets, normaliser, entropy});
