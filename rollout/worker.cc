@@ -335,12 +335,12 @@ void Worker::on_lease(const Lease& lease) {
   const std::vector<uint32_t> fresh = standing_.new_of(lease);
   if (fresh.empty()) return;
   if (leaving_) return return_leases({{lease.group, fresh}});
+  standing_.take(lease.group, fresh);  // first of all: a Hello from here on must know it
   try {
     const auto record = nlohmann::ordered_json::parse(lease.prompt_json, nullptr, false);
     if (!record.is_object()) fail("the prompt's record is not a JSON object");
     EngineRequest request{lease.group, fresh, model_.prompts->encode(record), lease.sampling};
     engine_->add(std::move(request));
-    standing_.take(lease.group, fresh);
   } catch (const Error& e) {
     log::warn("group {} cannot be sampled: {}", lease.group, e.what());
     return_leases({{lease.group, lease.indices}}, e.what());
