@@ -255,12 +255,22 @@ Tensor Decoder::forward(const Tensor& tokens_T, const Tensor& positions_T, Atten
   Tensor x = at::embedding(p.embed_VD, tokens_T);
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     const Layer& layer = p.layers[static_cast<size_t>(i)];
-    Tensor qkv = layer.qkv(ops::rms_norm(x, layer.input_norm, eps));
-    auto [q, k, v] = ops::split_rotate(qkv, cos, sin, config_.num_heads, config_.num_kv_heads, layer.q_norm,
-                                       layer.k_norm, eps);
+    const bool packed = layer.qkv.panels.defined() && !at::GradMode::is_enabled();
+    Tensor q, k, v;
+    if (packed)
+      std::tie(q, k, v) =
+          ops::split_rotate(layer.qkv(ops::rms_norm(x, layer.input_norm, eps)), cos, sin, config_.num_heads,
+                            config_.num_kv_heads, layer.q_norm, layer.k_norm, eps);
+    else
+      std::tie(q, k, v) = ops::norm_qkv(x, layer.input_norm, Linear::joined(layer.qkv.weights),
+                                        Linear::joined(layer.qkv.biases), cos, sin, config_.num_heads,
+                                        config_.num_kv_heads, layer.q_norm, layer.k_norm, eps);
     x = layer.o.add_to(x, attention.attend(i, q, k, v).flatten(1));
-    Tensor inner = ops::swiglu(layer.gate_up(ops::rms_norm(x, layer.post_norm, eps)));
-    x = layer.down.add_to(x, inner);
+    if (packed || !layer.gate_up.biases.empty())
+      x = layer.down.add_to(x, ops::swiglu(layer.gate_up(ops::rms_norm(x, layer.post_norm, eps))));
+    else
+      x = ops::norm_mlp(x, layer.post_norm, Linear::joined(layer.gate_up.weights),
+                        Linear::joined(layer.down.weights), eps);
   }
   return ops::rms_norm(x, p.norm_D, eps);
 }

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "learner/model/cpu/kernels.h"
+#include "learner/model/cpu/qkv.h"
 
 namespace cohort::ops {
 
@@ -51,7 +52,7 @@ struct RmsNorm : Function<RmsNorm> {
     const int64_t width = x.size(-1);
     Tensor dy = grads[0].contiguous(), dx = torch::empty_like(x), dw = torch::zeros_like(w);
     kernels().rms_norm_grad(x.numel() / width, width, data(dy), width, data(x), width, data(w), data(inverse),
-                            data(dx), width, data(dw));
+                            nullptr, data(dx), width, data(dw));
     return {dx, dw, {}};
   }
 };
@@ -76,82 +77,9 @@ struct Swiglu : Function<Swiglu> {
     const int64_t width = dy.size(1);
     float *in = data(gate_up), *up = data(dy), *out = data(d);
     over_rows(dy.size(0), 4 * width, [&](int64_t a, int64_t b) {
-      kernels().swiglu_grad(b - a, width, in + 2 * a * width, up + a * width, out + 2 * a * width);
+      kernels().swiglu_grad(b - a, width, in + 2 * a * width, up + a * width, out + 2 * a * width, nullptr);
     });
     return {d};
-  }
-};
-
-struct SplitRotate : Function<SplitRotate> {
-  static variable_list compute(const Tensor& qkv, const Tensor& cos, const Tensor& sin, int64_t heads,
-                               int64_t kv_heads, const Tensor& q_norm, const Tensor& k_norm, double eps,
-                               const Tensor& inverse) {
-    const auto& K = kernels();
-    const int64_t rows = qkv.size(0), row = qkv.size(1), dim = row / (heads + 2 * kv_heads);
-    const int64_t q_row = heads * dim, k_row = kv_heads * dim;
-    Tensor q = torch::empty({rows, heads, dim}, qkv.options()),
-           k = torch::empty({rows, kv_heads, dim}, qkv.options());
-    Tensor v = torch::empty_like(k);
-    const float* in = data(qkv);
-    if (!q_norm.defined()) {
-      K.rotate(rows, heads, dim, in, row, data(cos), data(sin), 1, data(q), q_row);
-      K.rotate(rows, kv_heads, dim, in + q_row, row, data(cos), data(sin), 1, data(k), k_row);
-    } else {
-      float* inv = data(inverse);
-      for (int64_t t = 0; t < rows; ++t) {
-        const float* x = in + t * row;
-        float* at = inv ? inv + t * (heads + kv_heads) : nullptr;
-        K.rms_norm(heads, dim, x, dim, data(q_norm), float(eps), data(q) + t * q_row, dim, at);
-        K.rms_norm(kv_heads, dim, x + q_row, dim, data(k_norm), float(eps), data(k) + t * k_row, dim,
-                   at ? at + heads : nullptr);
-      }
-      K.rotate(rows, heads, dim, data(q), q_row, data(cos), data(sin), 1, data(q), q_row);
-      K.rotate(rows, kv_heads, dim, data(k), k_row, data(cos), data(sin), 1, data(k), k_row);
-    }
-    for (int64_t t = 0; t < rows; ++t) std::copy_n(in + t * row + q_row + k_row, k_row, data(v) + t * k_row);
-    return {q, k, v};
-  }
-  // q_norm, k_norm: empty where there are none (autograd takes no undefined tensor)
-  static variable_list forward(AutogradContext* ctx, const Tensor& qkv, const Tensor& cos, const Tensor& sin,
-                               int64_t heads, int64_t kv_heads, const Tensor& q_norm_or_empty,
-                               const Tensor& k_norm_or_empty, double eps) {
-    Tensor q_norm = q_norm_or_empty.numel() > 0 ? q_norm_or_empty : Tensor();
-    Tensor k_norm = k_norm_or_empty.numel() > 0 ? k_norm_or_empty : Tensor();
-    Tensor inverse;
-    if (q_norm.defined()) inverse = torch::empty({qkv.size(0), heads + kv_heads}, qkv.options());
-    ctx->save_for_backward({q_norm.defined() ? qkv : Tensor(), cos, sin, q_norm, k_norm, inverse});
-    ctx->saved_data["heads"] = heads;
-    ctx->saved_data["kv_heads"] = kv_heads;
-    return compute(qkv, cos, sin, heads, kv_heads, q_norm, k_norm, eps, inverse);
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    auto saved = ctx->get_saved_variables();
-    const auto& K = kernels();
-    const Tensor &qkv = saved[0], &cos = saved[1], &sin = saved[2], &q_norm = saved[3], &k_norm = saved[4];
-    const int64_t heads = ctx->saved_data["heads"].toInt(), kv_heads = ctx->saved_data["kv_heads"].toInt();
-    const int64_t rows = cos.size(0), dim = cos.size(1) * 2, q_row = heads * dim, k_row = kv_heads * dim;
-    const int64_t row = q_row + 2 * k_row;
-    auto of = [&](const Tensor& g, int64_t n) {
-      return g.defined() ? g.contiguous() : torch::zeros({rows, n, dim}, cos.options());
-    };
-    Tensor dq = of(grads[0], heads), dk = of(grads[1], kv_heads), dv = of(grads[2], kv_heads);
-    Tensor d = torch::empty({rows, row}, cos.options()), d_q_norm, d_k_norm;
-    float* out = data(d);
-    K.rotate(rows, heads, dim, data(dq), q_row, data(cos), data(sin), -1, out, row);
-    K.rotate(rows, kv_heads, dim, data(dk), k_row, data(cos), data(sin), -1, out + q_row, row);
-    if (q_norm.defined()) {
-      d_q_norm = torch::zeros_like(q_norm), d_k_norm = torch::zeros_like(k_norm);
-      for (int64_t t = 0; t < rows; ++t) {
-        const float *x = data(qkv) + t * row, *inv = data(saved[5]) + t * (heads + kv_heads);
-        float* y = out + t * row;  // in place: the kernel reads an element before it writes it
-        K.rms_norm_grad(heads, dim, y, dim, x, dim, data(q_norm), inv, y, dim, data(d_q_norm));
-        K.rms_norm_grad(kv_heads, dim, y + q_row, dim, x + q_row, dim, data(k_norm), inv + heads, y + q_row,
-                        dim, data(d_k_norm));
-      }
-    }
-    for (int64_t t = 0; t < rows; ++t)
-      std::copy_n(data(dv) + t * k_row, k_row, out + t * row + q_row + k_row);
-    return {d, {}, {}, {}, {}, d_q_norm, d_k_norm, {}};
   }
 };
 
@@ -240,19 +168,19 @@ Tensor swiglu(const Tensor& gate_up_any) {
   return wants_gradient({gate_up}) ? Swiglu::apply(gate_up) : Swiglu::compute(gate_up);
 }
 
-std::tuple<Tensor, Tensor, Tensor> split_rotate(const Tensor& qkv_any, const Tensor& cos, const Tensor& sin,
-                                                int64_t heads, int64_t kv_heads, const Tensor& q_norm,
-                                                const Tensor& k_norm, double eps) {
-  if (!fused(qkv_any))
-    return reference::split_rotate(qkv_any, cos, sin, heads, kv_heads, q_norm, k_norm, eps);
-  Tensor qkv = qkv_any.contiguous();
-  variable_list out = wants_gradient({qkv, q_norm, k_norm})
-                          ? SplitRotate::apply(qkv, cos.contiguous(), sin.contiguous(), heads, kv_heads,
-                                               q_norm.defined() ? q_norm : torch::empty({0}),
-                                               k_norm.defined() ? k_norm : torch::empty({0}), eps)
-                          : SplitRotate::compute(qkv, cos.contiguous(), sin.contiguous(), heads, kv_heads,
-                                                 q_norm, k_norm, eps, {});
-  return {out[0], out[1], out[2]};
+std::tuple<Tensor, Tensor, Tensor> split_rotate(const Tensor& qkv_any, const Tensor& cos_any,
+                                                const Tensor& sin_any, int64_t heads, int64_t kv_heads,
+                                                const Tensor& q_norm, const Tensor& k_norm, double eps) {
+  if (!fused(qkv_any) || wants_gradient({qkv_any, q_norm, k_norm}))
+    return reference::split_rotate(qkv_any, cos_any, sin_any, heads, kv_heads, q_norm, k_norm, eps);
+  Tensor qkv = qkv_any.contiguous(), cos = cos_any.contiguous(), sin = sin_any.contiguous();
+  const int64_t rows = qkv.size(0), dim = qkv.size(1) / (heads + 2 * kv_heads);
+  Tensor q = torch::empty({rows, heads, dim}, qkv.options()),
+         k = torch::empty({rows, kv_heads, dim}, qkv.options());
+  Tensor v = torch::empty_like(k);
+  cpu::split_rotate({heads, kv_heads, dim, data(q_norm), data(k_norm), float(eps)}, rows, data(qkv),
+                    data(cos), data(sin), data(q), data(k), data(v), nullptr);
+  return {q, k, v};
 }
 
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v,

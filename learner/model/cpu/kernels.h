@@ -28,12 +28,14 @@ struct Kernels {
   void (*rms_norm)(int64_t rows, int64_t width, const float* x, int64_t x_row, const float* w, float eps,
                    float* y, int64_t y_row,
                    float* inverse);  // inverse[rows]: 1 / rms, for the gradient; may be null
-  // dw is added to; dx is set.
+  // dx is set, to the gradient plus `residual` (rows dx_row apart; may be null); dw is added to.
   void (*rms_norm_grad)(int64_t rows, int64_t width, const float* dy, int64_t dy_row, const float* x,
-                        int64_t x_row, const float* w, const float* inverse, float* dx, int64_t dx_row,
-                        float* dw);
+                        int64_t x_row, const float* w, const float* inverse, const float* residual, float* dx,
+                        int64_t dx_row, float* dw);
   void (*swiglu)(int64_t rows, int64_t width, const float* gate_up, float* y);
-  void (*swiglu_grad)(int64_t rows, int64_t width, const float* gate_up, const float* dy, float* d_gate_up);
+  // y: swiglu's value once more, which saves keeping it; may be null.
+  void (*swiglu_grad)(int64_t rows, int64_t width, const float* gate_up, const float* dy, float* d_gate_up,
+                      float* y);
   // x[rows][heads][dim] -> y, by the angles of the row: cos, sin [rows][dim/2]. sign -1 turns back (the
   // gradient).
   void (*rotate)(int64_t rows, int64_t heads, int64_t dim, const float* x, int64_t x_row, const float* cos,
