@@ -215,11 +215,11 @@ class CodeGrader : public RecordGrader {
   const sandbox::Jail& jail() const {  // made at the first use: a list with other graders only needs none
     std::call_once(jail_once_, [this] {
       sandbox::Setup setup;
-      setup.allow_fallback = !options_.require_namespaces;
+      setup.isolation = static_cast<sandbox::Want>(options_.isolation);
       setup.read_only = options_.read_only;
       if (!python_.prefix.empty()) setup.read_only.push_back(python_.prefix);
       jail_ = std::make_unique<sandbox::Jail>(setup);
-      if (jail_->isolation() == Isolation::process)
+      if (jail_->isolation() == Isolation::process && options_.isolation == CodeIsolation::automatic)
         log::warn(
             "code: this machine refuses namespaces ({}): programs are confined by Landlock, seccomp and "
             "limits only, "

@@ -31,6 +31,13 @@ struct CodeLimits {
   }
 };
 
+enum class CodeIsolation { automatic, namespaces, process };
+inline std::vector<std::pair<CodeIsolation, const char*>> enum_names(CodeIsolation) {
+  return {{CodeIsolation::automatic, "auto"},
+          {CodeIsolation::namespaces, "namespaces"},
+          {CodeIsolation::process, "process"}};
+}
+
 struct CodeOptions {
   using is_options = void;
   std::string language;
@@ -41,7 +48,7 @@ struct CodeOptions {
   double relative_tolerance = 1e-6;
   bool partial_credit = false;
   bool whole_completion = false;
-  bool require_namespaces = false;
+  CodeIsolation isolation = CodeIsolation::automatic;
   std::string python;
   std::vector<std::string> read_only;
 
@@ -56,8 +63,8 @@ struct CodeOptions {
     v("partial_credit", partial_credit, "the score is the share of tests passed; else all or nothing");
     v("whole_completion", whole_completion,
       "the completion is the program itself; else its last fenced block is");
-    v("require_namespaces", require_namespaces,
-      "an error instead of the weaker fallback where namespaces are refused");
+    v("isolation", isolation,
+      "auto: namespaces, and where the machine refuses them the weaker process isolation; or insist on one");
     v("python", python, "the interpreter; default /usr/bin/python3, else the first python3 in PATH");
     v("read_only", read_only, "more host folders that programs may read (other toolchains, libraries)");
   }

@@ -220,6 +220,11 @@ struct Jail::Prepared {
 };
 
 Jail::Jail(Setup setup) : setup_(std::move(setup)), prepared_(std::make_unique<Prepared>(setup_)) {
+  if (setup_.isolation == Want::process) {
+    refusal_ = "not wanted";
+    isolation_ = Isolation::process;
+    return;
+  }
   Job trivial;
   trivial.argv = {"/bin/true"};
   std::atomic<bool> never = false;
@@ -230,7 +235,7 @@ Jail::Jail(Setup setup) : setup_(std::move(setup)), prepared_(std::make_unique<P
   } catch (const InfraError& e) {
     refusal_ = e.what();
   }
-  if (!setup_.allow_fallback) throw InfraError(refusal_);
+  if (setup_.isolation == Want::namespaces) throw InfraError(refusal_);
   isolation_ = Isolation::process;
 }
 Jail::~Jail() = default;

@@ -63,8 +63,11 @@ struct Outcome {
 
 enum class Isolation { namespaces, process };
 
+// automatic: namespaces, else the fallback; the others insist.
+enum class Want { automatic, namespaces, process };
+
 struct Setup {
-  bool allow_fallback = true;
+  Want isolation = Want::automatic;
   std::vector<std::string> read_only;  // host folders to show besides the system's toolchain
 };
 

@@ -300,6 +300,54 @@ TEST(Code, FencesAndPartialCredit) {
   EXPECT_EQ(json::parse(v.evidence)["tests_passed"], 2);
 }
 
+// Where namespaces are refused: the same verdicts for what limits and filters can hold.
+TEST(Code, ProcessIsolation) {
+  auto weak =
+      make_code_grader(TomlTable::parse("whole_completion = true\nisolation = \"process\"\n[limits]\nwall_s "
+                                        "= 4\ncpu_s = 1\nmemory_mb = 128\noutput_kb = 256\n"
+                                        "file_mb = 8\nprocesses = 32\n",
+                                        "t.toml"));
+  const size_t folders_before = temporary_folders();
+  const std::string name = "cohortweak" + std::to_string(getpid() % 10000);
+  struct Row {
+    std::string language, source;
+    K kind;
+  };
+  const std::vector<Row> rows = {
+      {"python", "print('ok')", K::passed},
+      {"cpp", "#include <iostream>\nint main(){std::cout<<\"ok\";}", K::passed},
+      {"c", "int main({", K::compile_error},
+      {"c", "int main(){for(;;);}", K::candidate_timeout},
+      {"c", kC + "int main(){sleep(100);}", K::candidate_timeout},
+      {"python", "x=[]\nwhile True: x.append(bytearray(1<<20))", K::candidate_memory},
+      {"c", kC + "int main(){for(;;)puts(\"ok ok ok ok ok ok ok\");}", K::candidate_output},
+      {"c", kC + "int main(){abort();}", K::candidate_crash},
+      {"c", kC + "int main(){for(;;)fork();}", K::candidate_crash},
+      {"c",
+       kC + "#include <sys/prctl.h>\nint main(){if(!fork()){setsid();prctl(PR_SET_NAME,\"" + name +
+           "\");for(;;)pause();}puts(\"ok\");}",
+       K::passed},
+      {"python", "import socket\ntry: socket.socket()\nexcept OSError: print('ok')", K::passed},
+  };
+  for (const Row& row : rows) {
+    const Verdict v = run(row.language, row.source, "ok", "", json::object(), *weak);
+    const bool bomb = row.source.find("for(;;)fork") != std::string::npos;
+    EXPECT_TRUE(v.kind == row.kind || (bomb && v.kind == K::candidate_timeout))
+        << row.source << ": " << v.reason << " " << v.evidence;
+    EXPECT_EQ(json::parse(v.evidence)["isolation"], "process");
+  }
+  const Verdict v = run("python", "print(open('/etc/passwd').read())", "", "", json::object(), *weak);
+  if (v.kind != K::candidate_crash) std::cerr << "(no Landlock here: files of the machine can be read)\n";
+  EXPECT_TRUE(children().empty());
+  EXPECT_EQ(temporary_folders(), folders_before);
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    std::ifstream comm(entry.path() / "comm");
+    std::string text;
+    comm >> text;
+    EXPECT_NE(text, name.substr(0, 15)) << entry.path();
+  }
+}
+
 TEST(Code, ManyAtOnceAndCancelled) {
   std::vector<std::thread> threads;
   std::atomic<int> right = 0;
@@ -338,6 +386,55 @@ TEST(Code, RecordsThatCannotBeRead) {
     input.record_json = record;
     EXPECT_EQ(shared().grade(input, false).kind, K::infra_error) << record;
   }
+}
+
+std::string humaneval() {
+  const char* data = std::getenv("COHORT_TEST_DATA");
+  const std::string path =
+      std::string(data ? data : COHORT_SOURCE_DIR "/../shared/data") + "/humaneval/HumanEval.jsonl.gz";
+  std::string text;
+  if (access(path.c_str(), R_OK) != 0) return text;
+  if (FILE* pipe = popen(("gzip -dc '" + path + "'").c_str(), "r")) {
+    char bytes[1 << 16];
+    for (size_t n; (n = fread(bytes, 1, sizeof bytes, pipe)) > 0;) text.append(bytes, n);
+    pclose(pipe);
+  }
+  return text;
+}
+
+TEST(Code, HumanEvalCanonicalSolutionsPassAndMutantsFail) {
+  std::istringstream lines(humaneval());
+  std::string line;
+  std::vector<json> problems;
+  while (std::getline(lines, line)) problems.push_back(json::parse(line));
+  if (problems.empty()) GTEST_SKIP() << "HumanEval is not there";
+  auto g = make_code_grader(
+      TomlTable::parse("whole_completion = true\n[limits]\nwall_s = 60\ncpu_s = 20\n", "t.toml"));
+  std::atomic<size_t> next = 0, passed = 0, caught = 0, unexpected = 0;
+  auto work = [&] {
+    for (size_t i; (i = next++) < problems.size();) {
+      const json& p = problems[i];
+      GradeInput input;
+      input.record_json =
+          json{{"language", "python"}, {"test_code", p["test"]}, {"entry_point", p["entry_point"]}}.dump();
+      input.completion = p["prompt"].get<std::string>() + p["canonical_solution"].get<std::string>();
+      const Verdict v = g->grade(input, false);
+      passed += v.kind == K::passed;
+      if (v.kind != K::passed) std::cerr << p["task_id"] << ": " << v.reason << " " << v.evidence << "\n";
+      if (i % 4 != 0)
+        continue;  // a quarter of them as mutants: the function answers something that is never right
+      input.completion += "\ndef " + p["entry_point"].get<std::string>() + "(*a, **k): return '\\0wrong'\n";
+      const Verdict w = g->grade(input, false);
+      caught += w.kind == K::failed || w.kind == K::candidate_crash;
+      unexpected += w.kind == K::passed;
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) threads.emplace_back(work);
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(passed, problems.size());
+  EXPECT_EQ(caught, (problems.size() + 3) / 4);
+  EXPECT_EQ(unexpected, 0u);
 }
 
 TEST(Compare, Table) {
