@@ -146,6 +146,12 @@ MpiSession::MpiSession() {
   if (!std::getenv("OMPI_COMM_WORLD_SIZE") && !std::getenv("PMI_SIZE") && !std::getenv("PMIX_RANK")) return;
   int provided = 0;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
+  comm_ = MPI_COMM_WORLD;
+  if (const char* learners = std::getenv("COHORT_LEARNER_RANKS")) {
+    int rank = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_split(MPI_COMM_WORLD, rank < std::atoi(learners) ? 0 : 1, rank, &comm_);
+  }
   started_ = true;
 }
 
@@ -156,7 +162,7 @@ MpiSession::~MpiSession() {
 }
 
 Collectives MpiSession::world() const {
-  return started_ ? Collectives(MPI_COMM_WORLD) : Collectives();
+  return started_ ? Collectives(comm_) : Collectives();
 }
 
 void MpiSession::abort(int exit_code) {

@@ -52,7 +52,9 @@ class Collectives {
 };
 
 // MPI_Init for the process when it was started by mpirun (or srun with PMI), and MPI_Finalize at its end;
-// nothing otherwise.
+// nothing otherwise. With COHORT_LEARNER_RANKS=L (`cohort run`, where one mpirun starts the supervisors as well)
+// the first L ranks have a communicator of their own, and the others another; all of them take part in start
+// and end.
 class MpiSession {
  public:
   MpiSession();
@@ -65,6 +67,7 @@ class MpiSession {
 
  private:
   bool started_ = false;
+  MPI_Comm comm_ = MPI_COMM_NULL;
 };
 
 }  // namespace cohort

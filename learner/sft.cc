@@ -152,7 +152,8 @@ class Tuner {
       tokens += static_cast<double>(s->tokens.size());
     }
     std::vector<const SftSample*> mine;
-    for (int32_t i : balanced_shares(lengths, ranks_.size())[static_cast<size_t>(ranks_.rank())])
+    const auto shares = balanced_shares(lengths, ranks_.size());
+    for (int32_t i : shares[static_cast<size_t>(ranks_.rank())])
       mine.push_back(samples[static_cast<size_t>(i)]);
     return mine;
   }

@@ -107,7 +107,9 @@ TEST(ChatTemplateTest, TheAssistantsPartsAreItsContentsAndEnds) {
 }
 
 TEST(ChatTemplateTest, RefusesWhatItDoesNotKnow) {
-  for (const auto& [name, source] : golden()["unknown"].items()) {
+  const Json file = golden();
+  ASSERT_EQ(file["unknown"].size(), 8u);
+  for (const auto& [name, source] : file["unknown"].items()) {
     SCOPED_TRACE(name);
     const ChatTemplate chat = template_of(source, "<s>", true);
     EXPECT_THAT(error_of([&] {
@@ -121,9 +123,9 @@ TEST(ChatTemplateTest, RefusesWhatItDoesNotKnow) {
                 ChatTemplate::read(bare.path()).render({{"user", "x"}}, true);
               }),
               AllOf(HasSubstr(bare.path()), HasSubstr("has no chat template")));
-  const ChatTemplate llama = template_of(golden()["known"][11]["template"], nullptr, true);
+  const ChatTemplate llama = template_of(file["known"][11]["template"], nullptr, true);
   EXPECT_THAT(error_of([&] { llama.render({{"user", "x"}}, true); }), HasSubstr("bos_token is missing"));
-  const ChatTemplate chatml = template_of(golden()["known"][0]["template"], nullptr, true);
+  const ChatTemplate chatml = template_of(file["known"][0]["template"], nullptr, true);
   EXPECT_THAT(error_of([&] { chatml.render({}, true); }), HasSubstr("without messages"));
   EXPECT_THAT(error_of([&] { chatml.render({{"judge", "x"}}, true); }), HasSubstr("no role 'judge'"));
   bare.write("tokenizer_config.json", "{\"chat_template\": 3}");
