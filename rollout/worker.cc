@@ -271,7 +271,16 @@ void Worker::load(const Welcome& welcome) {
 }
 
 void Worker::run() {
-  const Welcome welcome = link_.wait_welcome(options_.welcome_s);
+  const auto began = Clock::now();
+  const auto undecided = [&] { return link_.conversations() == 0 && link_.ended().empty(); };
+  while (undecided() && seconds_since(began) < options_.welcome_s) {
+    if (options_.stop && options_.stop()) return log::info("asked to stop before the coordinator answered");
+    std::this_thread::sleep_for(kIdleWait);
+  }
+  if (undecided())
+    fail("no answer from the coordinator at {} within {:g} s: is it running?", options_.endpoint,
+         options_.welcome_s);
+  const Welcome welcome = link_.wait_welcome(1);  // it is there, or the reason why not
   load(welcome);
   log::info("joined run '{}' at {}: {} sequences at once, weights of version {}{}", welcome.run_id,
             options_.endpoint, rollout_.max_num_seqs, engine_->version(),

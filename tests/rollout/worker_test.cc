@@ -435,6 +435,19 @@ TEST(Worker, ARefusalEndsItWithTheReason) {
   EXPECT_NE(worker.join().find("another configuration"), std::string::npos);
 }
 
+TEST(Worker, CanBeStoppedBeforeAnyCoordinatorAnswers) {
+  std::string endpoint;
+  {
+    FakeCoordinator gone;
+    endpoint = gone.endpoint();
+  }
+  RunningWorker worker(endpoint);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_FALSE(worker.left());
+  worker.stop();
+  EXPECT_EQ(worker.join(), "");
+}
+
 TEST(Worker, AnUnknownOptionIsNamed) {
   Dealer dealer(1);
   dealer.config = "[rollout]\nnum_generation = 4\n";

@@ -313,6 +313,7 @@ TEST(Link, NothingIsLostWhenTheCoordinatorRestarts) {
   });
   std::vector<std::vector<FakeCoordinator::Received>> lives;
   for (int life = 0; life < 5; ++life) {
+    EXPECT_TRUE(fake->wait(30, [&](auto&) { return link.conversations() > static_cast<uint64_t>(life); }));
     std::this_thread::sleep_for(60ms);
     if (life % 2) {  // some die with more that they have not acknowledged
       fake->acknowledge(false);
@@ -326,7 +327,7 @@ TEST(Link, NothingIsLostWhenTheCoordinatorRestarts) {
     fake = std::make_unique<FakeCoordinator>(again);
   }
   senders.clear();
-  EXPECT_TRUE(link.flush(20));
+  EXPECT_TRUE(link.flush(60));
   lives.push_back(fake->received());
   done = true;
   taker.join();

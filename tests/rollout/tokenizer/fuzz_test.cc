@@ -171,10 +171,10 @@ TEST(FuzzTest, ThreadsShareOneTokenizer) {
   std::vector<std::string> texts;
   std::vector<Ids> expected;
   std::mt19937 rng(5);
-  for (int i = 0; i < 300; ++i) {
+  const auto alone = Tokenizer::read(kTokenizers + "qwen2");  // its cache is no other thread's
+  for (int i = 0; i < 60; ++i) {
     texts.push_back(random_text(rng));
-    expected.push_back(Tokenizer::read(kTokenizers + "qwen2") == nullptr ? Ids{} : t->encode(texts.back()));
-    if (i > 5) i += 9;  // a few only: reading the file is what takes the time
+    expected.push_back(alone->encode(texts.back()));
   }
   std::vector<std::thread> threads;
   std::atomic<int> wrong = 0;
@@ -215,7 +215,7 @@ TEST(BrokenFileTest, FlippedBytesNeverCrash) {
   std::mt19937 rng(7);
   for (const auto& [name, json] : all_files()) {
     SCOPED_TRACE(name);
-    for (int i = 0; i < (json.size() > 50000 ? 8 : 60); ++i) {
+    for (int i = 0; i < (json.size() > 50000 ? 8 : 30); ++i) {
       std::string flipped = json;
       for (int k = 0; k <= i % 3; ++k) flipped[rng() % flipped.size()] ^= static_cast<char>(1 << rng() % 8);
       breaks(flipped);
@@ -229,7 +229,7 @@ void mutate(const Json& at, const std::string& path, std::vector<std::string>& p
   size_t n = 0;
   if (at.is_object() || at.is_array())
     for (const auto& [key, value] : at.items()) {
-      if (++n > 12) break;
+      if (++n > 6) break;
       std::string step;
       for (char c : key) step += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
       mutate(value, path + "/" + step, paths);
