@@ -58,17 +58,22 @@ def main():
                                                  add_generation_prompt=True)
         prompts.append(tokenizer(rendered, add_special_tokens=False).input_ids)
     assert len(prompts) == 32
-    cases, smallest = [], float("inf")
-    for ids in prompts:
-        past, feed, out = None, torch.tensor([ids]), []
-        with torch.no_grad():
-            for _ in range(64):
-                result = model(feed, past_key_values=past, use_cache=True)
-                past, top = result.past_key_values, result.logits[0, -1].topk(2)
-                smallest = min(smallest, float(top.values[0] - top.values[1]))
-                out.append(int(top.indices[0]))
-                feed = torch.tensor([[out[-1]]])
-        cases.append(dict(prompt_ids=ids, completion_ids=out, text=tokenizer.decode(out)))
+    # one batch, padded on the left and masked there
+    width = max(map(len, prompts))
+    feed = torch.tensor([[0] * (width - len(ids)) + ids for ids in prompts])
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])
+    position = (mask.cumsum(1) - 1).clamp(min=0)
+    past, out, smallest = None, [], float("inf")
+    with torch.no_grad():
+        for _ in range(64):
+            result = model(feed, attention_mask=mask, position_ids=position, past_key_values=past, use_cache=True)
+            past, top = result.past_key_values, result.logits[:, -1].topk(2)
+            smallest = min(smallest, float((top.values[:, 0] - top.values[:, 1]).min()))
+            feed = top.indices[:, :1]
+            out.append(feed[:, 0].tolist())
+            mask = torch.cat((mask, torch.ones(32, 1, dtype=mask.dtype)), 1)
+            position = position[:, -1:] + 1
+    cases = [dict(prompt_ids=p, completion_ids=list(c), text=tokenizer.decode(c)) for p, c in zip(prompts, zip(*out))]
     target = pathlib.Path(__file__).resolve().parent / "smollm2_greedy.json"
     target.write_text(json.dumps(dict(transformers=transformers.__version__, torch=torch.__version__,
                                       smallest_gap=smallest, cases=cases), ensure_ascii=False, indent=0) + "\n")

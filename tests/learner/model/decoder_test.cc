@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "learner/model/decoder.h"
+#include "tests/learner/folder/temp_folder.h"
 #include "transport/base/error.h"
 
 namespace cohort {
@@ -91,6 +92,25 @@ std::vector<std::string> golden_cases() {
 }
 INSTANTIATE_TEST_SUITE_P(All, GoldenLogits, testing::ValuesIn(golden_cases()),
                          [](auto& i) { return i.param; });
+
+// Every golden model through the decoder and out again; kept in $COHORT_EXPORT_TO where that is set, for
+// tests/golden/check_export.py to load with transformers.
+TEST(Export, EveryGoldenModelComesBackTheSame) {
+  const char* keep = std::getenv("COHORT_EXPORT_TO");
+  const TempFolder temporary;
+  for (const std::string& name : golden_cases()) {
+    const std::string from = std::string(COHORT_SOURCE_DIR) + "/tests/golden/logits/" + name;
+    const std::string to = (keep ? std::string(keep) : temporary.path) + "/" + name;
+    const ModelConfig config = ModelConfig::read(from);
+    const WeightSet read = read_weights(from, config, DType::f32);
+    Decoder decoder(config, torch::kCPU, torch::kFloat);
+    decoder.load(read);
+    write_model_folder(to, config, decoder.snapshot(0, DType::f32), DType::f32, "",
+                       name == "llama_sharded" ? 12000 : 5ull << 30);
+    EXPECT_EQ(read_weights(to, ModelConfig::read(to), DType::f32).data, read.data) << name;
+    EXPECT_EQ(ModelConfig::read(to).to_json().substr(0, 60), config.to_json().substr(0, 60)) << name;
+  }
+}
 
 TEST(Decoder, SnapshotAndLoadAreInverse) {
   Decoder a(tiny("qwen2"), torch::kCPU, torch::kFloat), b(tiny("qwen2"), torch::kCPU, torch::kFloat);
