@@ -51,7 +51,12 @@ class Session {
         endpoint_file_(dir + "/coordinator.endpoint"),
         supervisor_({.log_dir = dir + "/logs",
                      .guard = sibling_program("cohort"),
-                     .environment = quiet_environment()}) {}
+                     .environment = quiet_environment()}) {
+    // What the observer's link has to say (the coordinator is gone, …) is for the log: the live line and the children's
+    // ends say it on the screen.
+    std::filesystem::create_directories(dir + "/logs");
+    log::init("train", dir + "/logs/train.log", log::Level::error);
+  }
 
   int run() {
     start();
