@@ -71,7 +71,7 @@ std::string mounts() {
 size_t temporary_folders() {
   size_t n = 0;
   for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::temp_directory_path()))
-    n += entry.path().filename().string().starts_with("cohort-");
+    n += entry.path().filename().string().starts_with("cohort-jail-");
   return n;
 }
 size_t open_descriptors() {

@@ -122,6 +122,7 @@ TEST(RewardWorker, ParallelAndEarliestDeadlineFirst) {
   // a queue)
   coordinator.send("reward-0", job_of(0, "1.5", 9));
   coordinator.send("reward-0", job_of(1, "1.5", 9));
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
   for (uint64_t i = 2; i < 8; ++i)
     coordinator.send("reward-0", job_of(i, "0.02", static_cast<int64_t>(8 - i)));
   ASSERT_TRUE(coordinator.wait(20, [](const auto& c) { return c.template all<Graded>().size() == 8; }));
