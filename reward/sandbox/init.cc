@@ -189,7 +189,7 @@ void limit(int what, int64_t soft, int64_t hard) {
   limit(RLIMIT_STACK, 64 << 20, 64 << 20);
   limit(RLIMIT_MEMLOCK, 0, 0);
   limit(RLIMIT_MSGQUEUE, 0, 0);
-  if (plan.namespaces) limit(RLIMIT_NPROC, plan.processes, plan.processes);  // counted per user namespace
+  limit(RLIMIT_NPROC, plan.user_processes, plan.user_processes);
   // Address space is a poor measure of memory: with the watch at work it is only the backstop between two
   // looks.
   const int64_t space = watched ? 2 * plan.memory_bytes + (256LL << 20) : plan.memory_bytes;

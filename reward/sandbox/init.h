@@ -45,6 +45,7 @@ struct Plan {
   // limits
   int64_t cpu_us = 0, memory_bytes = 0, file_bytes = 0;
   int processes = 0, open_files = 0;
+  int user_processes = 0;  // RLIMIT_NPROC, which counts all of the user's where there is no user namespace
   char tmpfs_options[96] = {};
 };
 

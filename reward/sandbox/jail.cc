@@ -132,6 +132,23 @@ bool drain(int fd, std::string& into, size_t keep, int64_t& total) {
   }
 }
 
+// Threads of the user the program will run as, on the whole machine: without a user namespace the kernel
+// counts them all.
+int threads_of_user(uid_t user) {
+  int threads = 0;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/proc", error)) {
+    const std::string name = entry.path().filename().string();
+    struct stat info {};
+    if (name.find_first_not_of("0123456789") != std::string::npos || stat(entry.path().c_str(), &info) != 0 ||
+        info.st_uid != user)
+      continue;
+    struct stat tasks {};
+    threads += stat((entry.path() / "task").c_str(), &tasks) == 0 ? static_cast<int>(tasks.st_nlink) - 2 : 1;
+  }
+  return threads;
+}
+
 struct WorkFolder {  // of process isolation
   std::string path;
   explicit WorkFolder(bool wanted) {
@@ -282,6 +299,11 @@ Outcome Jail::run_as(Isolation isolation, const Job& job, const std::atomic<bool
   plan.memory_bytes = job.limits.memory_bytes;
   plan.file_bytes = job.limits.file_bytes;
   plan.processes = job.limits.processes;
+  // Init stops a program at its own number exactly; this is what keeps a fork bomb small until init has
+  // looked, with room for the other jails of this user.
+  plan.user_processes =
+      namespaces ? job.limits.processes
+                 : threads_of_user(geteuid() == 0 ? kOuterId : geteuid()) + 2 * job.limits.processes + 64;
   plan.open_files = job.limits.open_files;
   fmt::format_to_n(plan.tmpfs_options, sizeof plan.tmpfs_options - 1, "size={},nr_inodes=4096,mode=755",
                    file_bytes + job.limits.file_bytes);
@@ -334,6 +356,8 @@ Outcome Jail::run_as(Isolation isolation, const Job& job, const std::atomic<bool
       if (group) kill(-pid, SIGKILL);
       while (wait4(pid, &status, 0, &used) < 0 && errno == EINTR) {
       }
+      // killed is not gone yet: the rest of the group is not ours to wait for, but its number tells
+      for (int i = 0; group && i < 200 && kill(-pid, SIGKILL) == 0; ++i) usleep(1000);
     }
     ~Init() { reap(true); }
   } init{pid, !namespaces};
