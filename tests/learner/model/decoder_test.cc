@@ -150,6 +150,7 @@ double loss_of(const Decoder& d, const Packed& b) {
 }
 
 TEST(Decoder, GradientEqualsFiniteDifferences) {
+  torch::manual_seed(1);
   for (const char* type : {"llama", "qwen2", "qwen3"}) {
     Decoder d(tiny(type), torch::kCPU, torch::kDouble);
     d.init_random(11);
@@ -190,6 +191,7 @@ TEST(Decoder, GradientEqualsFiniteDifferences) {
 }
 
 TEST(Decoder, Float32GradientsAgreeWithFloat64) {
+  torch::manual_seed(1);
   for (const char* type : {"llama", "qwen2", "qwen3"}) {
     Decoder wide(tiny(type), torch::kCPU, torch::kDouble), narrow(tiny(type), torch::kCPU, torch::kFloat);
     wide.init_random(5), narrow.init_random(5);
@@ -205,7 +207,21 @@ TEST(Decoder, Float32GradientsAgreeWithFloat64) {
   }
 }
 
+TEST(Decoder, ScoringFirstAndTrainingAfter) {
+  Decoder d(tiny(), torch::kCPU, torch::kFloat);
+  d.init_random(1);
+  const Packed batch = random_batch(d.config(), {9});
+  {
+    torch::InferenceMode scoring;
+    run(d, batch);
+  }
+  d.enable_gradients();
+  token_stats(d, run(d, batch), batch.tokens, 1.0).logprobs_N.mean().backward();
+  EXPECT_GT(d.flat_gradients().abs().max().item<double>(), 0);
+}
+
 TEST(Decoder, Bf16TrainsWithFloat32Gradients) {
+  torch::manual_seed(1);
   Decoder wide(tiny(), torch::kCPU, torch::kFloat), narrow(tiny(), torch::kCPU, torch::kBFloat16);
   narrow.init_random(5);
   wide.load(narrow.snapshot(0, DType::bf16));
