@@ -1,4 +1,5 @@
-// Completions a second through the coordinator: real sockets, real ledger with fsync, workers that answer at once.
+// Completions a second through the coordinator: real sockets, real ledger with fsync, workers that answer at
+// once.
 //   coordinator_bench [SECONDS] [ROLLOUTS] [REWARDS] [TOKENS] [GENERATIONS]
 #include <fmt/core.h>
 #include <sys/resource.h>
@@ -17,25 +18,31 @@ int main(int argc, char** argv) {
   using namespace cohort;
   using namespace cohort::testing;
   auto argument = [&](int i, int otherwise) { return argc > i ? std::stoi(argv[i]) : otherwise; };
-  const int seconds = argument(1, 5), rollouts = argument(2, 2), rewards = argument(3, 2), tokens = argument(4, 256),
-            generations = argument(5, 16);
+  const int seconds = argument(1, 5), rollouts = argument(2, 2), rewards = argument(3, 2),
+            tokens = argument(4, 256), generations = argument(5, 16);
   return run_main("coordinator_bench", [&] {
-    const std::string dir = std::filesystem::temp_directory_path() / fmt::format("cohort-bench-{}", ::getpid());
+    const std::string dir =
+        std::filesystem::temp_directory_path() / fmt::format("cohort-bench-{}", ::getpid());
     std::filesystem::create_directories(dir);
     {
       std::ofstream prompts(dir + "/train.jsonl");
-      for (int i = 0; i < 1000; ++i) prompts << fmt::format("{{\"id\":{},\"prompt\":\"what is {}?\"}}\n", i, i);
+      for (int i = 0; i < 1000; ++i)
+        prompts << fmt::format("{{\"id\":{},\"prompt\":\"what is {}?\"}}\n", i, i);
       std::ofstream(dir + "/run.toml") << link_config(dir, 1000000, 32, generations, 1000);
     }
-    std::thread coordinator([&] { run_main("coordinator", [&] { return run_coordinator({dir + "/run.toml", dir, ""}); }); });
+    std::thread coordinator([&] {
+      run_main("coordinator", [&] { return run_coordinator({dir + "/run.toml", dir, ""}); });
+    });
     LinkRun run;
     run.tokens = static_cast<size_t>(tokens);
     for (int i = 0; i < 100 && !std::filesystem::exists(dir + "/coordinator.endpoint"); ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
     std::getline(std::ifstream(dir + "/coordinator.endpoint") >> std::ws, run.endpoint);
     std::vector<std::thread> workers;
-    for (int i = 0; i < rollouts; ++i) workers.emplace_back([&, i] { link_rollout(run, fmt::format("rollout-{}", i)); });
-    for (int i = 0; i < rewards; ++i) workers.emplace_back([&, i] { link_reward(run, fmt::format("reward-{}", i)); });
+    for (int i = 0; i < rollouts; ++i)
+      workers.emplace_back([&, i] { link_rollout(run, fmt::format("rollout-{}", i)); });
+    for (int i = 0; i < rewards; ++i)
+      workers.emplace_back([&, i] { link_reward(run, fmt::format("reward-{}", i)); });
     workers.emplace_back([&] { link_learner(run, 5); });
     std::this_thread::sleep_for(std::chrono::seconds(1));
     const uint64_t c0 = run.completions, g0 = run.graded, b0 = run.batches;
@@ -47,11 +54,15 @@ int main(int argc, char** argv) {
     ::getrusage(RUSAGE_SELF, &after);
     const double c = static_cast<double>(run.completions - c0), g = static_cast<double>(run.graded - g0);
     auto cpu = [](const rusage& u) {
-      return static_cast<double>(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + 1e-6 * static_cast<double>(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+      return static_cast<double>(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+             1e-6 * static_cast<double>(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
     };
-    fmt::print("{:.0f} completions/s sampled, {:.0f}/s graded, {:.1f} batches/s; {} tokens each, {} rollout and {} reward workers, "
-               "CPU of all of it {:.2f} cores\n",
-               c / s, g / s, static_cast<double>(run.batches - b0) / s, tokens, rollouts, rewards, (cpu(after) - cpu(before)) / s);
+    fmt::print(
+        "{:.0f} completions/s sampled, {:.0f}/s graded, {:.1f} batches/s; {} tokens each, {} rollout and {} "
+        "reward workers, "
+        "CPU of all of it {:.2f} cores\n",
+        c / s, g / s, static_cast<double>(run.batches - b0) / s, tokens, rollouts, rewards,
+        (cpu(after) - cpu(before)) / s);
     std::raise(SIGTERM);  // the ordered end
     for (std::thread& w : workers) w.join();
     coordinator.join();
