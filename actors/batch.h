@@ -15,9 +15,9 @@ struct DeliveredBatch {
   std::vector<std::vector<Sample>> samples;  // [group][index]
 };
 
-// The share of `rank` of `ranks`: every sample is in exactly one share, and shares have about the same number of tokens
-// (prompt and completion), inside each of the `mini_batches` runs of consecutive groups (group j of n belongs to
-// mini-batch j * mini_batches / n) and over the whole batch. A function of its arguments alone.
+// The share of `rank` of `ranks`: every sample is in exactly one share, and shares have about the same number
+// of tokens (prompt and completion), inside each of the `mini_batches` runs of consecutive groups (group j of
+// n belongs to mini-batch j * mini_batches / n) and over the whole batch. A function of its arguments alone.
 Batch share_of(const DeliveredBatch& batch, uint32_t rank, uint32_t ranks, uint32_t mini_batches);
 
 // Throws std::logic_error when a token of the batch is older than max_staleness steps.

@@ -6,17 +6,22 @@
 //
 // What each part consumes, what it waits for, what unblocks it, how it ends:
 //
-//   leases     consume rollout credit and prompts; wait while the gate is closed for the weights the workers hold;
-//              unblocked by a delivered batch, a filtered group or newer weights; end when the groups outstanding are
-//              all that the remaining steps need, or at shutdown.
-//   jobs       consume reward credit and sampled completions, earliest deadline first; wait for credit; end with the groups.
-//   batches    consume ready groups; a learner's request waits until the gate can choose; end at total_steps or when
+//   leases     consume rollout credit and prompts; wait while the gate is closed for the weights the workers
+//   hold;
+//              unblocked by a delivered batch, a filtered group or newer weights; end when the groups
+//              outstanding are all that the remaining steps need, or at shutdown.
+//   jobs       consume reward credit and sampled completions, earliest deadline first; wait for credit; end
+//   with the groups. batches    consume ready groups; a learner's request waits until the gate can choose;
+//   end at total_steps or when
 //              winding down, with NoMoreBatches.
-//   eval       consumes rollout credit before training does, when a version that is due was announced; not gated.
-//   Acks and every message that follows from a state change wait in `outgoing_` until the ledger has committed that change.
-//              So nothing a worker was told can be undone by a crash: a lease exists before it is worked on, a completion
-//              before it is graded, a batch before a rank trains on it. docs/guarantees.md builds on this one rule.
-//   shutdown   leases and jobs stop, workers are told to leave, learners get NoMoreBatches at the first step no rank was
+//   eval       consumes rollout credit before training does, when a version that is due was announced; not
+//   gated. Acks and every message that follows from a state change wait in `outgoing_` until the ledger has
+//   committed that change.
+//              So nothing a worker was told can be undone by a crash: a lease exists before it is worked on,
+//              a completion before it is graded, a batch before a rank trains on it. docs/guarantees.md
+//              builds on this one rule.
+//   shutdown   leases and jobs stop, workers are told to leave, learners get NoMoreBatches at the first step
+//   no rank was
 //              given, write a checkpoint and leave; ends when all have left or after shutdown_s.
 #include "actors/coordinator.h"
 
@@ -29,14 +34,16 @@
 
 namespace cohort {
 
-Coordinator::Coordinator(CoordinatorConfig config, PromptFile train, PromptFile eval, Ledger& ledger, Send send, double now)
+Coordinator::Coordinator(CoordinatorConfig config, PromptFile train, PromptFile eval, Ledger& ledger,
+                         Send send, double now)
     : config_(std::move(config)),
       train_(std::move(train)),
       eval_(std::move(eval)),
       order_(train_.size(), static_cast<uint64_t>(config_.run.seed), config_.data.shuffle),
       ledger_(ledger),
       send_(std::move(send)),
-      gate_({static_cast<uint32_t>(config_.async.groups_per_batch), static_cast<uint32_t>(config_.async.max_staleness)},
+      gate_({static_cast<uint32_t>(config_.async.groups_per_batch),
+             static_cast<uint32_t>(config_.async.max_staleness)},
             ledger.state().next_step),
       started_(now),
       last_advance_(now) {
@@ -56,20 +63,23 @@ void Coordinator::restore() {
   // first come, first served survives: groups become ready again in their old order
   std::vector<const StoredGroup*> in_order;
   for (const StoredGroup& g : state.open) in_order.push_back(&g);
-  std::stable_sort(in_order.begin(), in_order.end(),
-                   [](const StoredGroup* a, const StoredGroup* b) { return a->ready_order < b->ready_order; });
+  std::stable_sort(in_order.begin(), in_order.end(), [](const StoredGroup* a, const StoredGroup* b) {
+    return a->ready_order < b->ready_order;
+  });
   Version newest = 0;
   for (const StoredGroup* g : in_order)
     if (g->eval_version >= 0) newest = std::max(newest, static_cast<Version>(g->eval_version));
   for (const StoredGroup* g : in_order)
-    if (g->eval_version >= 0 && static_cast<Version>(g->eval_version) == newest && !eval_run_) start_eval(newest, started_);
+    if (g->eval_version >= 0 && static_cast<Version>(g->eval_version) == newest && !eval_run_)
+      start_eval(newest, started_);
   for (const StoredGroup* g : in_order) {
-    if (g->eval_version >= 0 && (!eval_run_ || static_cast<Version>(g->eval_version) != eval_run_->version)) continue;
+    if (g->eval_version >= 0 && (!eval_run_ || static_cast<Version>(g->eval_version) != eval_run_->version))
+      continue;
     restore_group(*g);
   }
   if (state.epoch > 1)
-    log::info("continuing at step {}: {} outstanding groups, checkpoint covers {} steps", gate_.next_step(), groups_.size(),
-              checkpointed_);
+    log::info("continuing at step {}: {} outstanding groups, checkpoint covers {} steps", gate_.next_step(),
+              groups_.size(), checkpointed_);
 }
 
 void Coordinator::restore_group(const StoredGroup& stored) {
@@ -193,7 +203,8 @@ void Coordinator::on_hello(const PeerId& peer, const Hello& hello, double now) {
   const std::string& run_id = ledger_.state().run_id;
   std::string why;
   if (hello.protocol != Hello{}.protocol)
-    why = fmt::format("protocol {} here, {} there: use programs of one build", Hello{}.protocol, hello.protocol);
+    why = fmt::format("protocol {} here, {} there: use programs of one build", Hello{}.protocol,
+                      hello.protocol);
   else if (!hello.run_id.empty() && hello.run_id != run_id)
     why = fmt::format("this is run {}, the worker belongs to run {}", run_id, hello.run_id);
   else if (hello.role == Role::learner && hello.rank >= std::max<uint32_t>(1, hello.ranks))
@@ -205,13 +216,15 @@ void Coordinator::on_hello(const PeerId& peer, const Hello& hello, double now) {
     send_(peer, {0, Refused{why}});
     return;
   }
-  const Welcome welcome{run_id, ledger_.state().epoch, config_.toml, static_cast<uint32_t>(config_.coordinator.heartbeat_ms),
+  const Welcome welcome{run_id, ledger_.state().epoch, config_.toml,
+                        static_cast<uint32_t>(config_.coordinator.heartbeat_ms),
                         static_cast<uint32_t>(config_.coordinator.timeout_ms)};
   if (!send_(peer, {0, welcome})) return;
   const Worker* before = registry_.by_name(hello.name);
   const bool known = before != nullptr;
   // another process under the same name: the old one is dead, with all it worked on
-  if (known && (before->pid != hello.pid || before->host != hello.host)) lose(hello.name, "was replaced by a new process", now);
+  if (known && (before->pid != hello.pid || before->host != hello.host))
+    lose(hello.name, "was replaced by a new process", now);
   Worker& worker = registry_.join(peer, hello, now);
   log::info("{} {} ({}, pid {})", worker.name, known ? "is back" : "joined", worker.host, worker.pid);
   if (worker.role == Role::rollout) {
@@ -222,7 +235,8 @@ void Coordinator::on_hello(const PeerId& peer, const Hello& hello, double now) {
   } else if (worker.role == Role::learner) {
     requests_.erase(worker.rank);
   }
-  if (!shutdown_reason_.empty() && worker.role != Role::learner) post(peer, Shutdown{false, shutdown_reason_});
+  if (!shutdown_reason_.empty() && worker.role != Role::learner)
+    post(peer, Shutdown{false, shutdown_reason_});
 }
 
 void Coordinator::lose(const std::string& name, const std::string& why, double now) {
@@ -240,7 +254,8 @@ void Coordinator::advance(double now) {
   ledger_.check();
   release(now);
   for (const std::string& name : registry_.silent(now, 1e-3 * config_.coordinator.timeout_ms))
-    lose(name, fmt::format("was silent for {} s and counts as gone", config_.coordinator.timeout_ms / 1000.0), now);
+    lose(name, fmt::format("was silent for {} s and counts as gone", config_.coordinator.timeout_ms / 1000.0),
+         now);
   for (const auto& [rank, request] : requests_)
     if (request.step == gate_.next_step() && stop_step_ < 0) {
       learner_wait_s_ += now - last_advance_;
@@ -248,7 +263,8 @@ void Coordinator::advance(double now) {
     }
   last_advance_ = now;
   if (shutdown_reason_.empty()) {
-    if (published_ && (!shared_ || shared_->version != published_->version) && starving()) share_weights(now, true);
+    if (published_ && (!shared_ || shared_->version != published_->version) && starving())
+      share_weights(now, true);
     lease_work(now);
     send_jobs(now);
   }

@@ -1,5 +1,6 @@
-// The coordinator's decisions: a state machine fed with messages and the time, single-threaded, without sockets or
-// clocks of its own, so that tests drive it with fake workers. coordinator_loop.h joins it to the Router.
+// The coordinator's decisions: a state machine fed with messages and the time, single-threaded, without
+// sockets or clocks of its own, so that tests drive it with fake workers. coordinator_loop.h joins it to the
+// Router.
 #pragma once
 
 #include <deque>
@@ -29,16 +30,20 @@ class Coordinator {
  public:
   // `ledger` must be open and outlive this. `send` is called only inside advance(). Reads the prompt files.
   // Throws Error for options that cannot work together and for bad prompt files.
-  Coordinator(CoordinatorConfig config, PromptFile train, PromptFile eval, Ledger& ledger, Send send, double now);
+  Coordinator(CoordinatorConfig config, PromptFile train, PromptFile eval, Ledger& ledger, Send send,
+              double now);
 
   void handle(const Incoming& incoming, double now);
-  // Everything that follows from what was handled, what was committed and the time: Acks, leases, jobs, batches, deaths.
-  // Throws the ledger's Error when writing failed.
+  // Everything that follows from what was handled, what was committed and the time: Acks, leases, jobs,
+  // batches, deaths. Throws the ledger's Error when writing failed.
   void advance(double now);
-  // Ordered end: no new work, learners write a checkpoint, workers leave. Called twice: the first reason stays.
+  // Ordered end: no new work, learners write a checkpoint, workers leave. Called twice: the first reason
+  // stays.
   void begin_shutdown(const std::string& reason, double now);
   bool finished(double now) const;
-  bool complete() const { return checkpointed_ >= total_steps(); }  // every step is trained and in a checkpoint
+  bool complete() const {
+    return checkpointed_ >= total_steps();
+  }                                           // every step is trained and in a checkpoint
   std::string status_json(double now) const;  // docs/ledger.md, "Status"
   const StalenessGate& gate() const { return gate_; }
 
@@ -80,15 +85,16 @@ class Coordinator {
     uint32_t step = 0;
     double since = 0;
   };
-  using JobKey = std::tuple<int64_t, GroupId, uint32_t>;  // deadline step, group, index: earliest deadline first
+  using JobKey =
+      std::tuple<int64_t, GroupId, uint32_t>;  // deadline step, group, index: earliest deadline first
 
   uint32_t total_steps() const { return static_cast<uint32_t>(config_.run.total_steps); }
   // coordinator.cc
   void restore();
   void restore_group(const StoredGroup& stored);
   void row(Stmt statement, std::vector<Value> values) { rows_.push_back({statement, std::move(values)}); }
-  // Leaves once everything written so far, and the rows of this event, are on disk: nobody acts on what a crash could
-  // take back.
+  // Leaves once everything written so far, and the rows of this event, are on disk: nobody acts on what a
+  // crash could take back.
   void post(const PeerId& peer, Message message);
   void commit_rows();
   void release(double now);
@@ -109,7 +115,8 @@ class Coordinator {
   void queue_job(Group& group, uint32_t index, double not_before);
   void send_jobs(double now);
   void on_graded(Worker& worker, const Graded& graded, double now);
-  void grading_failed(Group& group, uint32_t index, const std::string& worker, const std::string& why, double now);
+  void grading_failed(Group& group, uint32_t index, const std::string& worker, const std::string& why,
+                      double now);
   void finish_group(Group& group, double now);
   void fail_group(Group& group, const std::string& why, double now);
   void erase_group(GroupId id);
@@ -150,7 +157,7 @@ class Coordinator {
   std::set<JobKey> jobs_;            // completions nobody grades
   GroupId next_group_ = 1;
   uint64_t next_draw_ = 0, ready_order_ = 0;
-  size_t sampling_groups_ = 0;       // training groups with a completion not sampled yet
+  size_t sampling_groups_ = 0;  // training groups with a completion not sampled yet
   uint64_t filtered_ = 0, failed_ = 0, failed_in_row_ = 0;
   uint64_t filtered_since_batch_ = 0;
 

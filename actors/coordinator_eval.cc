@@ -1,4 +1,5 @@
-// Held-out evaluation while the run goes on: the same prompts every time, sampled by the version that is due or a newer one.
+// Held-out evaluation while the run goes on: the same prompts every time, sampled by the version that is due
+// or a newer one.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -57,11 +58,12 @@ void Coordinator::eval_group_done(const Group& group, bool failed, double now) {
   const Interval pass = pass_at_1(run.passes, static_cast<uint32_t>(config_.run.eval_samples));
   const double reward = run.completions ? run.reward_sum / static_cast<double>(run.completions) : 0;
   if (run.completions == 0) run.min_version = run.max_version = run.version;
-  row(Stmt::put_eval, {static_cast<int64_t>(run.version), static_cast<int64_t>(run.done), static_cast<int64_t>(config_.run.eval_samples),
-                       static_cast<int64_t>(run.failed), pass.mean, pass.low, pass.high, reward,
-                       static_cast<int64_t>(run.min_version), static_cast<int64_t>(run.max_version), wall_seconds()});
-  log::info("held-out pass@1 of version {}: {:.3f} [{:.3f}, {:.3f}], {} prompts x {}", run.version, pass.mean, pass.low,
-            pass.high, run.done, config_.run.eval_samples);
+  row(Stmt::put_eval, {static_cast<int64_t>(run.version), static_cast<int64_t>(run.done),
+                       static_cast<int64_t>(config_.run.eval_samples), static_cast<int64_t>(run.failed),
+                       pass.mean, pass.low, pass.high, reward, static_cast<int64_t>(run.min_version),
+                       static_cast<int64_t>(run.max_version), wall_seconds()});
+  log::info("held-out pass@1 of version {}: {:.3f} [{:.3f}, {:.3f}], {} prompts x {}", run.version, pass.mean,
+            pass.low, pass.high, run.done, config_.run.eval_samples);
   evals_.push_back({run.version, pass.mean, pass.low, pass.high, reward});
   eval_run_.reset();
   if (eval_queued_) {
@@ -70,8 +72,8 @@ void Coordinator::eval_group_done(const Group& group, bool failed, double now) {
   }
 }
 
-// The last step's weights are evaluated before the learner that serves them may leave. Given up when nothing moves for a
-// minute, so that a run always ends.
+// The last step's weights are evaluated before the learner that serves them may leave. Given up when nothing
+// moves for a minute, so that a run always ends.
 bool Coordinator::final_eval_pending(double now) const {
   if (config_.run.eval_steps == 0 || eval_.size() == 0 || !shutdown_reason_.empty()) return false;
   if (total_steps() % static_cast<uint32_t>(config_.run.eval_steps) != 0) return false;

@@ -11,16 +11,18 @@
 namespace cohort {
 namespace {
 Sample sample_of(const Completion& c, const std::vector<int32_t>& prompt_ids, double reward) {
-  return {c.group, c.index, prompt_ids, c.token_ids, c.logprobs, c.versions, reward, c.finish_reason == "length"};
+  return {c.group,    c.index,    prompt_ids, c.token_ids,
+          c.logprobs, c.versions, reward,     c.finish_reason == "length"};
 }
 }  // namespace
 
 void Coordinator::on_request(Worker& worker, const BatchRequest& request, double now) {
   if (worker.role != Role::learner) return;
   if (request.step > gate_.next_step() && request.step < total_steps()) {
-    post(worker.peer, Refused{fmt::format("step {} was asked for, but this run's ledger has batches up to step {} only: the "
-                                          "checkpoint belongs to another run folder",
-                                          request.step, gate_.next_step())});
+    post(worker.peer, Refused{fmt::format(
+                          "step {} was asked for, but this run's ledger has batches up to step {} only: the "
+                          "checkpoint belongs to another run folder",
+                          request.step, gate_.next_step())});
     return;
   }
   requests_[worker.rank] = {worker.peer, request.step, now};
@@ -43,7 +45,8 @@ void Coordinator::serve_requests(double now) {
       post(request.peer, NoMoreBatches{"all steps are trained"});
       it = requests_.erase(it);
     } else if (request.step < gate_.next_step() || form_batch(request.step, now)) {
-      post(request.peer, share_of(*batch_of(request.step), worker->rank, std::max(1u, worker->ranks), config_.mini_batches));
+      post(request.peer, share_of(*batch_of(request.step), worker->rank, std::max(1u, worker->ranks),
+                                  config_.mini_batches));
       worker->served = std::max<int64_t>(worker->served, request.step);
       it = requests_.erase(it);
     } else {
@@ -81,7 +84,8 @@ bool Coordinator::form_batch(uint32_t step, double now) {
         max_lag = std::max(max_lag, lag);
       }
     }
-    row(Stmt::put_batch_group, {static_cast<int64_t>(step), static_cast<int64_t>(position), static_cast<int64_t>(group.id)});
+    row(Stmt::put_batch_group,
+        {static_cast<int64_t>(step), static_cast<int64_t>(position), static_cast<int64_t>(group.id)});
     row(Stmt::deliver_group, {static_cast<int64_t>(step), static_cast<int64_t>(group.id)});
   }
   assert_staleness(*batch, static_cast<uint32_t>(config_.async.max_staleness));
@@ -91,9 +95,11 @@ bool Coordinator::form_batch(uint32_t step, double now) {
   const double n = static_cast<double>(samples);
   length = static_cast<double>(tokens) / n;
   last_reward_ = reward / n;
-  row(Stmt::put_batch, {static_cast<int64_t>(step), wall_seconds(), static_cast<int64_t>(ids.size()), static_cast<int64_t>(samples),
-                        static_cast<int64_t>(tokens), max_lag, last_reward_});
-  auto metric = [&](const std::string& name, double value) { row(Stmt::put_metric, {static_cast<int64_t>(step), name, value}); };
+  row(Stmt::put_batch, {static_cast<int64_t>(step), wall_seconds(), static_cast<int64_t>(ids.size()),
+                        static_cast<int64_t>(samples), static_cast<int64_t>(tokens), max_lag, last_reward_});
+  auto metric = [&](const std::string& name, double value) {
+    row(Stmt::put_metric, {static_cast<int64_t>(step), name, value});
+  };
   metric("reward/mean", last_reward_);
   for (const auto& [name, sum] : parts) metric("reward/" + name + "/mean", sum / n);
   metric("response_length/mean", length);
@@ -110,7 +116,8 @@ bool Coordinator::form_batch(uint32_t step, double now) {
   return true;
 }
 
-// A batch that was formed before: the one at hand, or read back, so that the same step always is the same batch.
+// A batch that was formed before: the one at hand, or read back, so that the same step always is the same
+// batch.
 std::shared_ptr<const DeliveredBatch> Coordinator::batch_of(uint32_t step) {
   if (current_ && current_->step == step) return current_;
   auto batch = std::make_shared<DeliveredBatch>();
@@ -119,21 +126,26 @@ std::shared_ptr<const DeliveredBatch> Coordinator::batch_of(uint32_t step) {
     GroupRewards& rewards = batch->groups.emplace_back(GroupRewards{group.group, {}});
     auto& samples = batch->samples.emplace_back();
     for (const auto& [index, c] : group.completions) {
-      if (!c.graded) fail("the ledger's batch of step {} has a completion without a reward (group {}): it is damaged", step, group.group);
+      if (!c.graded)
+        fail("the ledger's batch of step {} has a completion without a reward (group {}): it is damaged",
+             step, group.group);
       rewards.rewards.push_back(c.reward);
       samples.push_back(sample_of(c.data, group.prompt_ids, c.reward));
     }
-    if (samples.size() != group.size) fail("the ledger's batch of step {} lacks completions of group {}: it is damaged", step, group.group);
+    if (samples.size() != group.size)
+      fail("the ledger's batch of step {} lacks completions of group {}: it is damaged", step, group.group);
   }
   if (batch->groups.size() != static_cast<size_t>(config_.async.groups_per_batch))
-    fail("the ledger has {} groups for step {} instead of {}: it is damaged", batch->groups.size(), step, config_.async.groups_per_batch);
+    fail("the ledger has {} groups for step {} instead of {}: it is damaged", batch->groups.size(), step,
+         config_.async.groups_per_batch);
   assert_staleness(*batch, static_cast<uint32_t>(config_.async.max_staleness));
   current_ = std::move(batch);
   return current_;
 }
 
 void Coordinator::on_trained(const Trained& trained, double) {
-  for (const Metric& m : trained.metrics) row(Stmt::put_metric, {static_cast<int64_t>(trained.step), m.name, m.value});
+  for (const Metric& m : trained.metrics)
+    row(Stmt::put_metric, {static_cast<int64_t>(trained.step), m.name, m.value});
   row(Stmt::put_metric, {static_cast<int64_t>(trained.step), std::string("trained"), 1.0});
   trained_ = std::max(trained_, trained.step + 1);
 }
@@ -151,8 +163,8 @@ void Coordinator::on_published(const Published& published, double now) {
   share_weights(now, false);
 }
 
-// Tells the rollout workers of new weights every weight_sync_steps versions; sooner at the end, after a restart of the
-// learner, and when nothing can go on with the weights they hold.
+// Tells the rollout workers of new weights every weight_sync_steps versions; sooner at the end, after a
+// restart of the learner, and when nothing can go on with the weights they hold.
 void Coordinator::share_weights(double now, bool starved) {
   const auto every = static_cast<Version>(config_.async.weight_sync_steps);
   const Version v = published_->version;
@@ -165,7 +177,8 @@ void Coordinator::share_weights(double now, bool starved) {
   maybe_start_eval(v, now);
 }
 
-// The learner waits for a step, nothing is being sampled or graded, and so only newer weights could open the gate.
+// The learner waits for a step, nothing is being sampled or graded, and so only newer weights could open the
+// gate.
 bool Coordinator::starving() const {
   if (requests_.empty() || !jobs_.empty() || eval_run_ || !gate_.choose().empty()) return false;
   for (const auto& [id, group] : groups_)

@@ -58,7 +58,10 @@ std::unique_ptr<Router> bind_router(const std::string& wanted, const std::string
       try {
         return std::make_unique<Router>(wanted.substr(0, wanted.rfind(':') + 1) + port_of(before));
       } catch (const Error& e) {
-        log::warn("the port of before is taken ({}): workers that still look for it there will not find this coordinator", e.what());
+        log::warn(
+            "the port of before is taken ({}): workers that still look for it there will not find this "
+            "coordinator",
+            e.what());
       }
     }
   }
@@ -90,11 +93,13 @@ int run_coordinator(const CoordinatorCommand& command) {
   g_wake_fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   ledger.on_commit(wake);
   const std::string endpoint_file = command.run_dir + "/coordinator.endpoint";
-  std::unique_ptr<Router> router = bind_router(command.endpoint.empty() ? config.coordinator.endpoint : command.endpoint, endpoint_file);
+  std::unique_ptr<Router> router =
+      bind_router(command.endpoint.empty() ? config.coordinator.endpoint : command.endpoint, endpoint_file);
   const int tick_ms = std::clamp(config.coordinator.heartbeat_ms / 4, 5, 100);
-  Coordinator coordinator(std::move(config), std::move(train), std::move(eval), ledger,
-                          [&](const PeerId& peer, const Envelope& envelope) { return router->send(peer, envelope); },
-                          steady_seconds());
+  Coordinator coordinator(
+      std::move(config), std::move(train), std::move(eval), ledger,
+      [&](const PeerId& peer, const Envelope& envelope) { return router->send(peer, envelope); },
+      steady_seconds());
   std::signal(SIGTERM, on_signal);
   std::signal(SIGINT, on_signal);
   write_endpoint(endpoint_file, router->endpoint());

@@ -1,4 +1,5 @@
-// Grading: which worker grades which completion, what its verdicts mean, and when a group is ready, filtered or given up.
+// Grading: which worker grades which completion, what its verdicts mean, and when a group is ready, filtered
+// or given up.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -32,9 +33,10 @@ void Coordinator::hold_jobs(Worker& worker, const std::vector<uint64_t>& jobs, d
   for (auto& [id, group] : groups_)
     for (uint32_t i = 0; i < group.slots.size(); ++i) {
       Slot& slot = group.slots[i];
-      // Not held any more, and no verdict yet: either the job or the verdict was lost with the connection. A verdict is
-      // sent again at once, so a little patience avoids grading twice.
-      if (slot.state == Slot::grading && slot.worker == worker.name && !held.contains(job_number(id, i, slot.attempts)))
+      // Not held any more, and no verdict yet: either the job or the verdict was lost with the connection. A
+      // verdict is sent again at once, so a little patience avoids grading twice.
+      if (slot.state == Slot::grading && slot.worker == worker.name &&
+          !held.contains(job_number(id, i, slot.attempts)))
         queue_job(group, i, now + 1e-3 * config_.coordinator.heartbeat_ms);
     }
   for (uint64_t job : held) {
@@ -73,8 +75,8 @@ void Coordinator::send_jobs(double now) {
     slot.worker = best->name;
     ++best->sent;
     if (best->free() == 0) std::erase(free, best);
-    post(best->peer, GradeJob{job_number(id, index, slot.attempts), id, index, std::string(group.prompt.record), "",
-                              slot.data.text, slot.data.finish_reason,
+    post(best->peer, GradeJob{job_number(id, index, slot.attempts), id, index,
+                              std::string(group.prompt.record), "", slot.data.text, slot.data.finish_reason,
                               static_cast<uint32_t>(slot.data.token_ids.size()), deadline});
   }
 }
@@ -91,7 +93,8 @@ void Coordinator::on_graded(Worker& worker, const Graded& graded, double now) {
     if (!std::isfinite(part.verdict.score * part.weight)) fault = part.name + ": the score is not a number";
   if (!fault.empty()) {
     // an old attempt's failure says nothing of the one that runs now
-    if (slot.state == Slot::grading && slot.worker == worker.name) grading_failed(group, graded.index, worker.name, fault, now);
+    if (slot.state == Slot::grading && slot.worker == worker.name)
+      grading_failed(group, graded.index, worker.name, fault, now);
     return;
   }
   if (slot.state == Slot::sampled) jobs_.erase({slot.deadline, group.id, graded.index});
@@ -106,29 +109,33 @@ void Coordinator::on_graded(Worker& worker, const Graded& graded, double now) {
   slot.state = Slot::graded;
   slot.worker.clear();
   ++graded_seen_;
-  row(Stmt::put_reward, {slot.reward, worker.name, graded.seconds, wall_seconds(), static_cast<int64_t>(group.id),
-                         static_cast<int64_t>(graded.index)});
+  row(Stmt::put_reward, {slot.reward, worker.name, graded.seconds, wall_seconds(),
+                         static_cast<int64_t>(group.id), static_cast<int64_t>(graded.index)});
   for (size_t p = 0; p < slot.parts.size(); ++p) {
     const RewardPart& part = slot.parts[p];
     row(Stmt::put_verdict,
-        {static_cast<int64_t>(group.id), static_cast<int64_t>(graded.index), static_cast<int64_t>(p), part.name, part.weight,
-         std::string(to_string(part.verdict.kind)), part.verdict.score, part.verdict.reason, part.verdict.evidence,
-         part.verdict.hash});
+        {static_cast<int64_t>(group.id), static_cast<int64_t>(graded.index), static_cast<int64_t>(p),
+         part.name, part.weight, std::string(to_string(part.verdict.kind)), part.verdict.score,
+         part.verdict.reason, part.verdict.evidence, part.verdict.hash});
   }
   if (++group.n_graded == group.slots.size()) finish_group(group, now);
 }
 
-// A fault of ours, never a reward: tried again elsewhere, later each time, and after grading_attempts the group is given
-// up. A completion that kills its grader counts the same, or it would go round for ever.
-void Coordinator::grading_failed(Group& group, uint32_t index, const std::string& worker, const std::string& why, double now) {
+// A fault of ours, never a reward: tried again elsewhere, later each time, and after grading_attempts the
+// group is given up. A completion that kills its grader counts the same, or it would go round for ever.
+void Coordinator::grading_failed(Group& group, uint32_t index, const std::string& worker,
+                                 const std::string& why, double now) {
   Slot& slot = group.slots[index];
   ++slot.attempts;
   slot.last_grader = worker;
-  row(Stmt::put_infra_error, {static_cast<int64_t>(group.id), static_cast<int64_t>(index), static_cast<int64_t>(slot.attempts),
-                              worker, why, wall_seconds()});
+  row(Stmt::put_infra_error, {static_cast<int64_t>(group.id), static_cast<int64_t>(index),
+                              static_cast<int64_t>(slot.attempts), worker, why, wall_seconds()});
   if (slot.attempts >= static_cast<uint32_t>(config_.coordinator.grading_attempts))
-    return fail_group(group, fmt::format("completion {} could not be graded in {} attempts: {}", index, slot.attempts, why), now);
-  log::warn("grading completion {} of group {} on {}: {}; attempt {} follows", index, group.id, worker, why, slot.attempts + 1);
+    return fail_group(
+        group, fmt::format("completion {} could not be graded in {} attempts: {}", index, slot.attempts, why),
+        now);
+  log::warn("grading completion {} of group {} on {}: {}; attempt {} follows", index, group.id, worker, why,
+            slot.attempts + 1);
   // the first retry goes elsewhere at once; then 0.5, 1, 2 … seconds apart, for what is down everywhere
   queue_job(group, index, slot.attempts < 2 ? now : now + 0.25 * (1u << std::min(slot.attempts - 1, 7u)));
 }
@@ -147,7 +154,8 @@ void Coordinator::finish_group(Group& group, double now) {
     ++filtered_;
     const auto many = static_cast<uint64_t>(10 * config_.async.groups_per_batch);
     if (++filtered_since_batch_ % many == 0)
-      log::warn("filter_groups left out {} groups since the last batch: their rewards are all equal", filtered_since_batch_);
+      log::warn("filter_groups left out {} groups since the last batch: their rewards are all equal",
+                filtered_since_batch_);
     row(Stmt::end_group, {std::string("filtered"), Value{}, wall_seconds(), id});
     gate_.leave(group.id);
     return erase_group(group.id);
@@ -177,7 +185,8 @@ void Coordinator::fail_group(Group& group, const std::string& why, double now) {
   const uint64_t limit = std::max<uint64_t>(64, 2 * static_cast<uint64_t>(config_.async.groups_per_batch));
   if (++failed_in_row_ >= limit) {
     commit_rows();
-    fail("{} groups in a row were given up, the last because {}; nothing can be trained until that is mended", failed_in_row_, why);
+    fail("{} groups in a row were given up, the last because {}; nothing can be trained until that is mended",
+         failed_in_row_, why);
   }
 }
 

@@ -18,16 +18,17 @@ void Coordinator::want(Group& group, uint32_t index, double not_before) {
   wanting_.insert(group.id);
 }
 
-// A worker said Hello: what it holds and nobody else does is its own; what it was thought to hold and does not is
-// wanted again. A little later, because a completion that was under way when the connection broke is sent again right
-// after the Hello.
+// A worker said Hello: what it holds and nobody else does is its own; what it was thought to hold and does
+// not is wanted again. A little later, because a completion that was under way when the connection broke is
+// sent again right after the Hello.
 void Coordinator::hold_leases(Worker& worker, const std::vector<HeldLease>& held, double now) {
   std::set<std::pair<GroupId, uint32_t>> has;
   for (const HeldLease& lease : held)
     for (uint32_t index : lease.indices) has.emplace(lease.group, index);
   for (auto& [id, group] : groups_)
     for (uint32_t i = 0; i < group.slots.size(); ++i)
-      if (group.slots[i].state == Slot::sampling && group.slots[i].worker == worker.name && !has.contains({id, i}))
+      if (group.slots[i].state == Slot::sampling && group.slots[i].worker == worker.name &&
+          !has.contains({id, i}))
         want(group, i, now + 1e-3 * config_.coordinator.heartbeat_ms);
   for (const HeldLease& lease : held) {
     auto it = groups_.find(lease.group);
@@ -66,7 +67,8 @@ bool Coordinator::lease_to(Worker& worker, Group& group, double now) {
   }
   if (lease.indices.empty()) return false;
   for (uint32_t i : lease.indices) group.slots[i].state = Slot::sampling, group.slots[i].worker = worker.name;
-  const bool all = std::none_of(group.slots.begin(), group.slots.end(), [](const Slot& s) { return s.state == Slot::wanted; });
+  const bool all = std::none_of(group.slots.begin(), group.slots.end(),
+                                [](const Slot& s) { return s.state == Slot::wanted; });
   if (all) wanting_.erase(group.id);
   lease.prompt_json = std::string(group.prompt.record);
   lease.sampling = config_.sampling;
@@ -83,20 +85,23 @@ void Coordinator::new_group(Worker& worker, bool eval, double now) {
   group.eval = eval;
   group.birth = eval ? eval_run_->version : worker.version;
   group.draw = eval ? eval_run_->next : next_draw_++;
-  group.prompt = eval ? eval_.at(eval_run_->prompts[eval_run_->next++]) : train_.at(order_.index_of(group.draw));
+  group.prompt =
+      eval ? eval_.at(eval_run_->prompts[eval_run_->next++]) : train_.at(order_.index_of(group.draw));
   group.slots.resize(eval ? static_cast<size_t>(config_.run.eval_samples) : config_.num_generations);
   if (!eval) gate_.lease(group.id, group.birth), ++sampling_groups_;
   const std::string split = eval ? "eval" : "train";
-  row(Stmt::put_prompt, {split, static_cast<int64_t>(group.prompt.line), group.prompt.id, std::string(group.prompt.record)});
-  row(Stmt::put_group, {static_cast<int64_t>(group.id), split, static_cast<int64_t>(group.prompt.line),
-                        static_cast<int64_t>(group.draw), eval ? Value{static_cast<int64_t>(group.birth)} : Value{},
-                        static_cast<int64_t>(group.slots.size()), static_cast<int64_t>(group.birth), wall_seconds()});
+  row(Stmt::put_prompt,
+      {split, static_cast<int64_t>(group.prompt.line), group.prompt.id, std::string(group.prompt.record)});
+  row(Stmt::put_group,
+      {static_cast<int64_t>(group.id), split, static_cast<int64_t>(group.prompt.line),
+       static_cast<int64_t>(group.draw), eval ? Value{static_cast<int64_t>(group.birth)} : Value{},
+       static_cast<int64_t>(group.slots.size()), static_cast<int64_t>(group.birth), wall_seconds()});
   Group& kept = groups_.emplace(group.id, std::move(group)).first->second;
   lease_to(worker, kept, now);
 }
 
-// Work is offered in this order: what a lost worker left, evaluation, new groups. The worker with the newest weights is
-// served first (its samples may be used longest), then the one with the most free slots.
+// Work is offered in this order: what a lost worker left, evaluation, new groups. The worker with the newest
+// weights is served first (its samples may be used longest), then the one with the most free slots.
 void Coordinator::lease_work(double now) {
   std::vector<Worker*> free;
   for (auto& [name, w] : registry_.all())
@@ -117,7 +122,8 @@ void Coordinator::lease_work(double now) {
     if (std::none_of(group.slots.begin(), group.slots.end(),
                      [&](const Slot& s) { return s.state == Slot::wanted && s.not_before <= now; }))
       continue;
-    // Older weights than the group's birth would make it older than the gate counted it: only if the gate still agrees.
+    // Older weights than the group's birth would make it older than the gate counted it: only if the gate
+    // still agrees.
     Worker* w = pick([&](const Worker& x) { return x.version >= group.birth; });
     if (w == nullptr && !group.eval) {
       w = pick([](const Worker&) { return true; });
@@ -148,13 +154,16 @@ void Coordinator::lease_work(double now) {
 
 void Coordinator::on_completion(Worker& worker, const Completion& completion, double now) {
   auto it = groups_.find(completion.group);
-  if (it == groups_.end() || completion.index >= it->second.slots.size()) return;  // delivered, filtered or given up
+  if (it == groups_.end() || completion.index >= it->second.slots.size())
+    return;  // delivered, filtered or given up
   Group& group = it->second;
   Slot& slot = group.slots[completion.index];
-  if (slot.state >= Slot::sampled) return;  // a second worker sampled it too, or it was sent again: the first one counts
+  if (slot.state >= Slot::sampled)
+    return;  // a second worker sampled it too, or it was sent again: the first one counts
   uint64_t counted = 0;
   Version oldest = ~Version{0};
-  for (const VersionRun& run : completion.versions) counted += run.count, oldest = std::min(oldest, run.version);
+  for (const VersionRun& run : completion.versions)
+    counted += run.count, oldest = std::min(oldest, run.version);
   std::string wrong;
   if (completion.finish_reason == "abort")
     wrong = "was aborted";
@@ -165,7 +174,8 @@ void Coordinator::on_completion(Worker& worker, const Completion& completion, do
   else if (!group.eval && oldest < group.birth && !gate_.set_birth(group.id, oldest))
     wrong = fmt::format("was sampled by version {}, older than the lease's {}", oldest, group.birth);
   if (!wrong.empty()) {
-    log::warn("{}: completion {} of group {} {}; sampled again", worker.name, completion.index, completion.group, wrong);
+    log::warn("{}: completion {} of group {} {}; sampled again", worker.name, completion.index,
+              completion.group, wrong);
     if (slot.state == Slot::sampling && slot.worker != worker.name) return;
     return want(group, completion.index, now + (completion.finish_reason == "abort" ? 0.0 : 1.0));
   }
@@ -178,13 +188,16 @@ void Coordinator::on_completion(Worker& worker, const Completion& completion, do
     row(Stmt::set_prompt_ids, {to_blob(group.prompt_ids), static_cast<int64_t>(group.id)});
   }
   if (slot.state == Slot::sampling && slot.worker != worker.name) {
-    // somebody else works on it as well; its other completions of the group may be wanted, so it is left alone
-    log::debug("completion {} of group {} came from {} before {}", completion.index, group.id, worker.name, slot.worker);
+    // somebody else works on it as well; its other completions of the group may be wanted, so it is left
+    // alone
+    log::debug("completion {} of group {} came from {} before {}", completion.index, group.id, worker.name,
+               slot.worker);
   }
   row(Stmt::put_completion,
-      {static_cast<int64_t>(group.id), static_cast<int64_t>(completion.index), worker.name, to_blob(completion.token_ids),
-       to_blob(completion.logprobs), versions_json(completion.versions), static_cast<int64_t>(completion.token_ids.size()),
-       completion.text, completion.finish_reason, completion.seconds, wall_seconds()});
+      {static_cast<int64_t>(group.id), static_cast<int64_t>(completion.index), worker.name,
+       to_blob(completion.token_ids), to_blob(completion.logprobs), versions_json(completion.versions),
+       static_cast<int64_t>(completion.token_ids.size()), completion.text, completion.finish_reason,
+       completion.seconds, wall_seconds()});
   slot.data = completion;
   slot.data.prompt_ids.clear();
   ++completions_seen_;
@@ -211,9 +224,11 @@ void Coordinator::on_returned(Worker& worker, const LeaseReturned& returned, dou
   auto it = groups_.find(returned.group);
   if (it == groups_.end()) return;
   Group& group = it->second;
-  if (!returned.error.empty()) return fail_group(group, fmt::format("{}: {}", worker.name, returned.error), now);
+  if (!returned.error.empty())
+    return fail_group(group, fmt::format("{}: {}", worker.name, returned.error), now);
   for (uint32_t index : returned.indices)
-    if (index < group.slots.size() && group.slots[index].state == Slot::sampling && group.slots[index].worker == worker.name)
+    if (index < group.slots.size() && group.slots[index].state == Slot::sampling &&
+        group.slots[index].worker == worker.name)
       want(group, index, now);
 }
 

@@ -66,7 +66,11 @@ std::string Coordinator::status_json(double now) const {
   for (const auto& [lag, tokens] : lag_tokens_) lags[std::to_string(lag)] = tokens;
   json evals = json::array();
   for (const StoredEval& e : evals_)
-    evals.push_back({{"version", e.version}, {"pass_at_1", e.pass_at_1}, {"low", e.low}, {"high", e.high}, {"reward", e.reward_mean}});
+    evals.push_back({{"version", e.version},
+                     {"pass_at_1", e.pass_at_1},
+                     {"low", e.low},
+                     {"high", e.high},
+                     {"reward", e.reward_mean}});
   json out = {
       {"run_id", ledger_.state().run_id},
       {"run_name", config_.run.name},
@@ -81,7 +85,10 @@ std::string Coordinator::status_json(double now) const {
       {"version", published_ ? published_->version : 0},
       {"reward_mean", last_reward_},
       {"evals", evals},
-      {"eval_running", eval_run_ ? json{{"version", eval_run_->version}, {"done", eval_run_->done}, {"of", eval_run_->prompts.size()}} : json()},
+      {"eval_running", eval_run_ ? json{{"version", eval_run_->version},
+                                        {"done", eval_run_->done},
+                                        {"of", eval_run_->prompts.size()}}
+                                 : json()},
       {"tokens_per_s", {{"rollout", rate[Role::rollout]}, {"learner", rate[Role::learner]}}},
       {"queues",
        {{"groups_outstanding", gate_.outstanding()},
@@ -91,7 +98,10 @@ std::string Coordinator::status_json(double now) const {
         {"completions_to_grade", queued},
         {"completions_grading", grading}}},
       {"waits", waits},
-      {"wait_share", {{"rollout", share(Role::rollout)}, {"reward", share(Role::reward)}, {"learner", share(Role::learner)}}},
+      {"wait_share",
+       {{"rollout", share(Role::rollout)},
+        {"reward", share(Role::reward)},
+        {"learner", share(Role::learner)}}},
       {"learner_wait_for_batch_s", learner_wait_s_},
       {"staleness_tokens", lags},
       {"groups_filtered", filtered_},

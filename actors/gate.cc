@@ -7,10 +7,11 @@
 
 namespace cohort {
 
-StalenessGate::StalenessGate(GateOptions options, uint32_t next_step) : options_(options), next_step_(next_step) {}
+StalenessGate::StalenessGate(GateOptions options, uint32_t next_step)
+    : options_(options), next_step_(next_step) {}
 
-// The bound B * (u + eta - k + 1) grows with u and O(u) only changes at births, so it is enough to look at the
-// births themselves. `extra` groups of birth `from` are counted on top.
+// The bound B * (u + eta - k + 1) grows with u and O(u) only changes at births, so it is enough to look at
+// the births themselves. `extra` groups of birth `from` are counted on top.
 bool StalenessGate::feasible_with(Version from, int extra) const {
   const int64_t B = options_.groups_per_batch;
   const int64_t shift = int64_t{options_.max_staleness} - next_step_ + 1;
@@ -28,12 +29,14 @@ bool StalenessGate::feasible_with(Version from, int extra) const {
   return added || outstanding + extra <= B * (from + shift);
 }
 
-bool StalenessGate::may_lease(Version version) const { return feasible_with(version, 1); }
+bool StalenessGate::may_lease(Version version) const {
+  return feasible_with(version, 1);
+}
 
 void StalenessGate::lease(GroupId group, Version birth) {
   if (!may_lease(birth))
-    throw std::logic_error(fmt::format("gate: group {} of version {} leased against the gate at step {}", group,
-                                       birth, next_step_));
+    throw std::logic_error(fmt::format("gate: group {} of version {} leased against the gate at step {}",
+                                       group, birth, next_step_));
   restore(group, birth);
 }
 
@@ -58,7 +61,9 @@ bool StalenessGate::set_birth(GroupId group, Version birth) {
   return false;
 }
 
-Version StalenessGate::birth(GroupId group) const { return groups_.at(group).birth; }
+Version StalenessGate::birth(GroupId group) const {
+  return groups_.at(group).birth;
+}
 
 void StalenessGate::ready(GroupId group) {
   Entry& entry = groups_.at(group);
@@ -75,13 +80,15 @@ void StalenessGate::remove(std::map<GroupId, Entry>::iterator it) {
 
 void StalenessGate::leave(GroupId group) {
   auto it = groups_.find(group);
-  if (it == groups_.end()) throw std::logic_error(fmt::format("gate: group {} leaves but is not here", group));
+  if (it == groups_.end())
+    throw std::logic_error(fmt::format("gate: group {} leaves but is not here", group));
   remove(it);
 }
 
-// k+1 is feasible afterwards iff for every u at least O(u) - B*(u + eta - k) groups of birth <= u are taken. Going up
-// through the births and topping up what is missing from those ready longest takes as few as can be for that (their
-// number is the largest of these needs, at most B because k is feasible); first come, first served fills the rest.
+// k+1 is feasible afterwards iff for every u at least O(u) - B*(u + eta - k) groups of birth <= u are taken.
+// Going up through the births and topping up what is missing from those ready longest takes as few as can be
+// for that (their number is the largest of these needs, at most B because k is feasible); first come, first
+// served fills the rest.
 std::vector<GroupId> StalenessGate::choose() const {
   const size_t B = options_.groups_per_batch;
   if (ready_.size() < B) return {};
@@ -114,8 +121,9 @@ void StalenessGate::consume(const std::vector<GroupId>& groups) {
     if (it == groups_.end() || it->second.ready_order == 0)
       throw std::logic_error(fmt::format("gate: group {} consumed but not ready", group));
     if (int64_t{next_step_} - it->second.birth > options_.max_staleness)
-      throw std::logic_error(fmt::format("gate: group {} of version {} would be consumed at step {}, past max_staleness {}",
-                                         group, it->second.birth, next_step_, options_.max_staleness));
+      throw std::logic_error(
+          fmt::format("gate: group {} of version {} would be consumed at step {}, past max_staleness {}",
+                      group, it->second.birth, next_step_, options_.max_staleness));
     remove(it);
   }
   ++next_step_;

@@ -18,19 +18,21 @@
 namespace cohort {
 namespace {
 
-// SQLite's own exclusive lock would keep users from selecting, so one coordinator a folder is a lock on a file beside
-// the ledger. The kernel lets go of it when the process ends, however it ends.
+// SQLite's own exclusive lock would keep users from selecting, so one coordinator a folder is a lock on a
+// file beside the ledger. The kernel lets go of it when the process ends, however it ends.
 class FolderLock {
  public:
   explicit FolderLock(const std::string& dir) : path_(dir + "/ledger.lock") {
     fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd_ < 0) fail("{}: cannot be made: {}; check the folder, its permissions and free space", path_, std::strerror(errno));
+    if (fd_ < 0)
+      fail("{}: cannot be made: {}; check the folder, its permissions and free space", path_,
+           std::strerror(errno));
     if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
       char text[64] = {};
       const ssize_t n = ::pread(fd_, text, sizeof text - 1, 0);
       ::close(fd_);
-      fail("{}: another coordinator ({}) works on this run folder; stop it first or use another run.dir", path_,
-           n > 0 ? text : "unknown process");
+      fail("{}: another coordinator ({}) works on this run folder; stop it first or use another run.dir",
+           path_, n > 0 ? text : "unknown process");
     }
     const std::string text = fmt::format("pid {}", ::getpid());
     if (::ftruncate(fd_, 0) == 0) (void)!::pwrite(fd_, text.data(), text.size(), 0);
@@ -103,6 +105,8 @@ Ledger::Ledger(LedgerOptions options, const RunIdentity& identity) {
   open_run(db, identity, state_);
   load_state(db, state_);
   for (const char* sql : kStatements) impl_->statements.emplace_back(db, sql);
+  if (impl_->options.max_pages > 0)
+    db.run(fmt::format("PRAGMA max_page_count={}", impl_->options.max_pages).c_str());
   if (impl_->options.background) {
     impl_->writer = std::thread([this, impl = impl_.get()] {
       pthread_setname_np(pthread_self(), "ledger");
@@ -134,9 +138,13 @@ Ledger::Ledger(LedgerOptions options, const RunIdentity& identity) {
   }
 }
 
-Ledger::~Ledger() { abandon(); }
+Ledger::~Ledger() {
+  abandon();
+}
 
-void Ledger::on_commit(std::function<void()> callback) { impl_->on_commit = std::move(callback); }
+void Ledger::on_commit(std::function<void()> callback) {
+  impl_->on_commit = std::move(callback);
+}
 
 Ticket Ledger::write(std::vector<Row> rows) {
   if (rows.empty()) return last_;
@@ -184,7 +192,8 @@ void Ledger::close() {
   impl_->changed.notify_all();
   if (impl_->writer.joinable()) impl_->writer.join();
   const std::optional<Error> error = impl_->error;
-  if (!error) sqlite3_wal_checkpoint_v2(impl_->db.get(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+  if (!error)
+    sqlite3_wal_checkpoint_v2(impl_->db.get(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
   impl_.reset();
   if (error) throw *error;
 }

@@ -16,7 +16,8 @@ namespace {
 
 void flatten(const toml::node& node, const std::string& name, std::map<std::string, std::string>& out) {
   if (const toml::table* table = node.as_table()) {
-    for (const auto& [key, value] : *table) flatten(value, name.empty() ? std::string(key.str()) : name + "." + std::string(key.str()), out);
+    for (const auto& [key, value] : *table)
+      flatten(value, name.empty() ? std::string(key.str()) : name + "." + std::string(key.str()), out);
   } else if (const toml::array* array = node.as_array()) {
     for (size_t i = 0; i < array->size(); ++i) flatten(*array->get(i), fmt::format("{}[{}]", name, i), out);
   } else {
@@ -44,12 +45,22 @@ std::map<std::string, std::string> flat_toml(const std::string& text) {
 
 // What may change between two starts of a run: how long, how fast, where; not what is learnt.
 bool may_change(const std::string& key) {
-  static const std::set<std::string> sections = {"coordinator", "grading", "sft", "quickstart", "report", "launch", "supervisor"};
-  static const std::set<std::string> keys = {
-      "run.dir",          "run.total_steps",      "run.save_steps",   "run.eval_steps",
-      "rollout.workers",  "rollout.max_num_seqs",
-      "rollout.threads",  "rollout.device",       "learner.ranks",    "learner.threads",
-      "learner.device",   "learner.micro_batch_tokens", "learner.keep_checkpoints", "async.max_concurrent_rollouts"};
+  static const std::set<std::string> sections = {"coordinator", "grading", "sft",       "quickstart",
+                                                 "report",      "launch",  "supervisor"};
+  static const std::set<std::string> keys = {"run.dir",
+                                             "run.total_steps",
+                                             "run.save_steps",
+                                             "run.eval_steps",
+                                             "rollout.workers",
+                                             "rollout.max_num_seqs",
+                                             "rollout.threads",
+                                             "rollout.device",
+                                             "learner.ranks",
+                                             "learner.threads",
+                                             "learner.device",
+                                             "learner.micro_batch_tokens",
+                                             "learner.keep_checkpoints",
+                                             "async.max_concurrent_rollouts"};
   return keys.contains(key) || sections.contains(key.substr(0, key.find('.')));
 }
 
@@ -88,9 +99,11 @@ void load_completions(Database& db, StoredGroup& group) {
   std::map<uint32_t, uint32_t> attempts;
   Statement errors(db, "SELECT idx, MAX(attempt) FROM infra_errors WHERE group_id=? GROUP BY idx");
   errors.bind(id);
-  while (errors.step()) attempts[static_cast<uint32_t>(errors.integer(0))] = static_cast<uint32_t>(errors.integer(1));
+  while (errors.step())
+    attempts[static_cast<uint32_t>(errors.integer(0))] = static_cast<uint32_t>(errors.integer(1));
   Statement q(db,
-              "SELECT idx,tokens,logprobs,versions,text,finish_reason,seconds,reward FROM completions WHERE group_id=? "
+              "SELECT idx,tokens,logprobs,versions,text,finish_reason,seconds,reward FROM completions WHERE "
+              "group_id=? "
               "ORDER BY idx");
   q.bind(id);
   while (q.step()) {
@@ -108,13 +121,17 @@ void load_completions(Database& db, StoredGroup& group) {
     c.attempts = attempts[c.data.index];
     group.completions.emplace_back(c.data.index, std::move(c));
   }
-  Statement v(db, "SELECT idx,name,weight,kind,score,reason,evidence,hash FROM verdicts WHERE group_id=? ORDER BY idx,part");
+  Statement v(db,
+              "SELECT idx,name,weight,kind,score,reason,evidence,hash FROM verdicts WHERE group_id=? ORDER "
+              "BY idx,part");
   v.bind(id);
   while (v.step()) {
     const auto index = static_cast<uint32_t>(v.integer(0));
     for (auto& [i, c] : group.completions)
       if (i == index)
-        c.parts.push_back({v.text(1), v.real(2), {verdict_kind_from(v.text(3)), v.real(4), v.text(5), v.text(6), v.text(7)}});
+        c.parts.push_back({v.text(1),
+                           v.real(2),
+                           {verdict_kind_from(v.text(3)), v.real(4), v.text(5), v.text(6), v.text(7)}});
   }
 }
 
@@ -131,20 +148,23 @@ std::string config_difference(const std::string& old_toml, const std::string& ne
       auto it = m.find(key);
       return it == m.end() ? std::string("not set") : it->second;
     };
-    if (text(before) != text(after)) return fmt::format("{} is {} there and {} here", key, text(before), text(after));
+    if (text(before) != text(after))
+      return fmt::format("{} is {} there and {} here", key, text(before), text(after));
   }
   return "";
 }
 
 std::string versions_json(const std::vector<VersionRun>& versions) {
   std::string out = "[";
-  for (const VersionRun& run : versions) out += fmt::format("{}[{},{}]", out.size() > 1 ? "," : "", run.version, run.count);
+  for (const VersionRun& run : versions)
+    out += fmt::format("{}[{},{}]", out.size() > 1 ? "," : "", run.version, run.count);
   return out + "]";
 }
 
 std::vector<VersionRun> versions_from_json(const std::string& text) {
   std::vector<VersionRun> out;
-  for (const auto& pair : nlohmann::json::parse(text)) out.push_back({pair.at(0).get<Version>(), pair.at(1).get<uint32_t>()});
+  for (const auto& pair : nlohmann::json::parse(text))
+    out.push_back({pair.at(0).get<Version>(), pair.at(1).get<uint32_t>()});
   return out;
 }
 
@@ -171,13 +191,16 @@ void open_run(Database& db, const RunIdentity& identity, LedgerState& state) {
   if (!fresh) {
     const std::string schema = meta(db, "schema"), name = meta(db, "run_name");
     if (schema != std::to_string(kSchemaVersion))
-      refuse(fmt::format("has schema {} and this build writes {}; use the build that made it or another run.dir", schema,
-                         kSchemaVersion));
+      refuse(
+          fmt::format("has schema {} and this build writes {}; use the build that made it or another run.dir",
+                      schema, kSchemaVersion));
     if (name != identity.name)
-      refuse(fmt::format("the folder belongs to another run (run.name \"{}\", here \"{}\"); use another run.dir", name,
-                         identity.name));
+      refuse(
+          fmt::format("the folder belongs to another run (run.name \"{}\", here \"{}\"); use another run.dir",
+                      name, identity.name));
     if (const std::string what = config_difference(meta(db, "config"), identity.config_toml); !what.empty())
-      refuse(fmt::format("the folder belongs to another configuration: {}; change it back or use another run.dir", what));
+      refuse(fmt::format(
+          "the folder belongs to another configuration: {}; change it back or use another run.dir", what));
     if (meta(db, "train_hash") != identity.train_hash)
       refuse("data.train was changed since the run began; put the old file back or use another run.dir");
     put_meta(db, "config", identity.config_toml);
@@ -195,23 +218,34 @@ void load_state(Database& db, LedgerState& state) {
     return q.integer(0);
   };
   state.next_group = static_cast<GroupId>(number("SELECT COALESCE(MAX(group_id),0)+1 FROM groups"));
-  state.next_draw = static_cast<uint64_t>(number("SELECT COALESCE(MAX(draw),-1)+1 FROM groups WHERE eval_version IS NULL"));
+  state.next_draw =
+      static_cast<uint64_t>(number("SELECT COALESCE(MAX(draw),-1)+1 FROM groups WHERE eval_version IS NULL"));
   state.ready_order = static_cast<uint64_t>(number("SELECT COALESCE(MAX(ready_order),0) FROM groups"));
   state.next_step = static_cast<uint32_t>(number("SELECT COALESCE(MAX(step),-1)+1 FROM batches"));
-  state.trained_steps = static_cast<uint32_t>(number("SELECT COALESCE(MAX(step),-1)+1 FROM metrics WHERE name='trained'"));
+  state.trained_steps =
+      static_cast<uint32_t>(number("SELECT COALESCE(MAX(step),-1)+1 FROM metrics WHERE name='trained'"));
   state.checkpointed = static_cast<uint32_t>(number("SELECT COALESCE(MAX(next_step),0) FROM checkpoints"));
   Statement groups(db, fmt::format("SELECT {} FROM groups g WHERE g.state IN ('open','ready') "
-                                    "OR (g.eval_version IS NOT NULL AND g.eval_version NOT IN (SELECT version FROM evals)) ORDER BY g.group_id", kGroupColumns).c_str());
+                                   "OR (g.eval_version IS NOT NULL AND g.eval_version NOT IN (SELECT version "
+                                   "FROM evals)) ORDER BY g.group_id",
+                                   kGroupColumns)
+                           .c_str());
   while (groups.step()) state.open.push_back(read_group(groups));
   for (StoredGroup& group : state.open) load_completions(db, group);
   Statement evals(db, "SELECT version,pass_at_1,low,high,reward_mean FROM evals ORDER BY version");
   while (evals.step())
-    state.evals.push_back({static_cast<Version>(evals.integer(0)), evals.real(1), evals.real(2), evals.real(3), evals.real(4)});
+    state.evals.push_back(
+        {static_cast<Version>(evals.integer(0)), evals.real(1), evals.real(2), evals.real(3), evals.real(4)});
 }
 
 std::vector<StoredGroup> load_batch(Database& db, uint32_t step) {
   std::vector<StoredGroup> out;
-  Statement q(db, fmt::format("SELECT {} FROM batch_groups b JOIN groups g USING(group_id) WHERE b.step=? ORDER BY b.position", kGroupColumns).c_str());
+  Statement q(
+      db,
+      fmt::format(
+          "SELECT {} FROM batch_groups b JOIN groups g USING(group_id) WHERE b.step=? ORDER BY b.position",
+          kGroupColumns)
+          .c_str());
   const std::vector<Value> at = {static_cast<int64_t>(step)};
   q.bind(at);
   while (q.step()) out.push_back(read_group(q));

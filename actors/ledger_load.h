@@ -1,4 +1,5 @@
-// Reading a ledger back: at start (state), for a batch asked again, and the check that the folder is this run's.
+// Reading a ledger back: at start (state), for a batch asked again, and the check that the folder is this
+// run's.
 #pragma once
 
 #include <string>
@@ -15,8 +16,9 @@ void open_run(Database& db, const RunIdentity& identity, LedgerState& state);
 void load_state(Database& db, LedgerState& state);
 std::vector<StoredGroup> load_batch(Database& db, uint32_t step);
 
-// "section.key" of the first option that decides what the run learns and differs between two run files, with both
-// values; "" when there is none. Options of speed and place (workers, threads, endpoints, total_steps …) may change.
+// "section.key" of the first option that decides what the run learns and differs between two run files, with
+// both values; "" when there is none. Options of speed and place (workers, threads, endpoints, total_steps …)
+// may change.
 std::string config_difference(const std::string& old_toml, const std::string& new_toml);
 
 std::string versions_json(const std::vector<VersionRun>& versions);  // [[version, count], …]

@@ -1,5 +1,5 @@
-// The ledger's tables and the statements that write them. docs/ledger.md explains every column; a change here needs a
-// new kSchemaVersion. Only what a statement below writes is ever written.
+// The ledger's tables and the statements that write them. docs/ledger.md explains every column; a change here
+// needs a new kSchemaVersion. Only what a statement below writes is ever written.
 #pragma once
 
 namespace cohort {
@@ -65,16 +65,19 @@ enum class Stmt {
   count_
 };
 
-// OR IGNORE / OR REPLACE make a row that is written twice harmless: a worker repeats what was not acknowledged.
+// OR IGNORE / OR REPLACE make a row that is written twice harmless: a worker repeats what was not
+// acknowledged.
 inline constexpr const char* kStatements[] = {
     "INSERT OR REPLACE INTO meta VALUES(?,?)",
     "INSERT OR IGNORE INTO prompts VALUES(?,?,?,?)",
-    "INSERT INTO groups(group_id,split,line,draw,eval_version,size,birth,state,leased_at) VALUES(?,?,?,?,?,?,?,'open',?)",
+    "INSERT INTO groups(group_id,split,line,draw,eval_version,size,birth,state,leased_at) "
+    "VALUES(?,?,?,?,?,?,?,'open',?)",
     "UPDATE groups SET birth=? WHERE group_id=?",
     "UPDATE groups SET prompt_ids=? WHERE group_id=?",
     "UPDATE groups SET state=?, error=?, done_at=? WHERE group_id=?",
     "UPDATE groups SET state='ready', ready_order=?, done_at=? WHERE group_id=?",
-    "INSERT OR IGNORE INTO completions(group_id,idx,worker,tokens,logprobs,versions,n_tokens,text,finish_reason,seconds,"
+    "INSERT OR IGNORE INTO "
+    "completions(group_id,idx,worker,tokens,logprobs,versions,n_tokens,text,finish_reason,seconds,"
     "sampled_at) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
     "UPDATE completions SET reward=?, graded_by=?, grade_seconds=?, graded_at=? WHERE group_id=? AND idx=?",
     "INSERT OR REPLACE INTO verdicts VALUES(?,?,?,?,?,?,?,?,?,?)",

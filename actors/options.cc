@@ -23,10 +23,17 @@ CoordinatorConfig read_coordinator_config(const TomlTable& table, const std::str
   read_options(section("data"), config.data);
   read_options(section("async"), config.async);
   read_options(section("coordinator"), config.coordinator);
-  if (config.data.train.empty()) fail_usage("{} is missing: the file of training prompts", table.where("data.train"));
+  if (config.data.train.empty())
+    fail_usage("{} is missing: the file of training prompts", table.where("data.train"));
+  if (config.coordinator.http_port != 0)
+    fail_usage("{} = {}: this build serves no page yet; set it to 0 and use `cohort status`",
+               section("coordinator").where("http_port"), config.coordinator.http_port);
   if (config.async.weight_sync_steps > config.async.max_staleness + 1)
-    fail_usage("{} = {} must be at most max_staleness + 1 = {}: workers would hold weights that may not be trained on any more",
-               section("async").where("weight_sync_steps"), config.async.weight_sync_steps, config.async.max_staleness + 1);
+    fail_usage(
+        "{} = {} must be at most max_staleness + 1 = {}: workers would hold weights that may not be trained "
+        "on any more",
+        section("async").where("weight_sync_steps"), config.async.weight_sync_steps,
+        config.async.max_staleness + 1);
 
   const TomlTable rollout = section("rollout");
   constexpr double kMany = 1 << 30;
@@ -50,7 +57,8 @@ CoordinatorConfig read_coordinator_config(const TomlTable& table, const std::str
   take(overlong, "len", config.overlong.len, 0, kMany, &TomlTable::get_int);
   take(overlong, "penalty_factor", config.overlong.penalty_factor, 0, 1e9, &TomlTable::get_double);
   if (config.overlong.enable && (config.overlong.len < 1 || config.overlong.len > s.max_tokens))
-    fail_usage("{} = {} must be from 1 to rollout.max_new_tokens = {}", overlong.where("len"), config.overlong.len, s.max_tokens);
+    fail_usage("{} = {} must be from 1 to rollout.max_new_tokens = {}", overlong.where("len"),
+               config.overlong.len, s.max_tokens);
   return config;
 }
 

@@ -1,5 +1,5 @@
-// What the coordinator reads from the run file. Sections of other components are read through TomlTable where only a
-// value or two is needed (sampling_of).
+// What the coordinator reads from the run file. Sections of other components are read through TomlTable where
+// only a value or two is needed (sampling_of).
 #pragma once
 
 #include <string>
@@ -57,13 +57,15 @@ struct AsyncOptions {  // [async]
   template <class V>
   void visit(V& v) {
     v("groups_per_batch", groups_per_batch, "B: groups an optimizer step consumes", between(1, 1 << 20));
-    v("max_staleness", max_staleness, "eta: no token is trained on more steps after the weights that sampled it; 0: on-policy",
+    v("max_staleness", max_staleness,
+      "eta: no token is trained on more steps after the weights that sampled it; 0: on-policy",
       between(0, 1 << 20));
-    v("weight_sync_steps", weight_sync_steps, "new weights go to the rollout workers every so many steps, at most max_staleness + 1",
-      at_least(1));
+    v("weight_sync_steps", weight_sync_steps,
+      "new weights go to the rollout workers every so many steps, at most max_staleness + 1", at_least(1));
     v("filter_groups", filter_groups, "groups whose rewards are all equal are left out");
     v("partial_rollout", partial_rollout, "a completion may go on with newer weights after a swap");
-    v("max_concurrent_rollouts", max_concurrent_rollouts, "groups being sampled at once, 0: what the gate allows", at_least(0));
+    v("max_concurrent_rollouts", max_concurrent_rollouts,
+      "groups being sampled at once, 0: what the gate allows", at_least(0));
   }
 };
 
@@ -78,16 +80,17 @@ struct CoordinatorOptions {  // [coordinator]
   template <class V>
   void visit(V& v) {
     v("endpoint", endpoint, "where workers connect; port 0 picks a free one");
-    v("http_port", http_port, "status as JSON and /metrics over HTTP, 0: no page", between(0, 65535));
+    v("http_port", http_port, "kept for a page over HTTP; only 0 (no page) so far", between(0, 65535));
     v("heartbeat_ms", heartbeat_ms, "how often workers report", between(10, 600000));
     v("timeout_ms", timeout_ms, "silence after which a worker counts as gone", between(50, 3600000));
-    v("grading_attempts", grading_attempts, "infrastructure errors after which a group is given up", between(1, 100));
+    v("grading_attempts", grading_attempts, "infrastructure errors after which a group is given up",
+      between(1, 100));
     v("shutdown_s", shutdown_s, "how long an ordered shutdown may take", more_than(0.0));
   }
 };
 
-// [grpo.overlong_buffer], after DAPO (arXiv 2503.14476, eq. 13): the last `len` tokens before max_new_tokens cost up
-// to penalty_factor. The coordinator applies it, as a recorded part of the reward.
+// [grpo.overlong_buffer], after DAPO (arXiv 2503.14476, eq. 13): the last `len` tokens before max_new_tokens
+// cost up to penalty_factor. The coordinator applies it, as a recorded part of the reward.
 struct OverlongShaping {
   bool enable = false;
   int64_t len = 0;

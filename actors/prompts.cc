@@ -34,16 +34,20 @@ PromptFile::PromptFile(const std::string& path) : path_(path) {
       try {
         json = nlohmann::json::parse(record);
       } catch (const nlohmann::json::parse_error& e) {
-        fail("{}:{}: is not JSON (byte {} of the line); each line must be one JSON object", path, line, e.byte);
+        fail("{}:{}: is not JSON (byte {} of the line); each line must be one JSON object", path, line,
+             e.byte);
       }
       if (!json.is_object()) fail("{}:{}: is not a JSON object", path, line);
       const bool prompt = json.contains("prompt") && json["prompt"].is_string();
-      const bool messages = json.contains("messages") && json["messages"].is_array() && !json["messages"].empty();
-      if (!prompt && !messages) fail("{}:{}: has neither \"prompt\" (text) nor \"messages\" (a list)", path, line);
+      const bool messages =
+          json.contains("messages") && json["messages"].is_array() && !json["messages"].empty();
+      if (!prompt && !messages)
+        fail("{}:{}: has neither \"prompt\" (text) nor \"messages\" (a list)", path, line);
       std::string id = std::to_string(line);
       if (json.contains("id")) {
         const auto& value = json["id"];
-        if (!value.is_string() && !value.is_number()) fail("{}:{}: \"id\" must be a string or a number", path, line);
+        if (!value.is_string() && !value.is_number())
+          fail("{}:{}: \"id\" must be a string or a number", path, line);
         id = value.is_string() ? value.get<std::string>() : value.dump();
       }
       auto [it, fresh] = lines_of_ids.emplace(id, line);
@@ -61,8 +65,10 @@ Prompt PromptFile::at(size_t index) const {
 }
 
 Prompt PromptFile::by_line(uint64_t line) const {
-  auto it = std::lower_bound(entries_.begin(), entries_.end(), line, [](const Entry& e, uint64_t l) { return e.line < l; });
-  if (it == entries_.end() || it->line != line) fail("{}:{}: the ledger has a prompt of this line and the file has none", path_, line);
+  auto it = std::lower_bound(entries_.begin(), entries_.end(), line,
+                             [](const Entry& e, uint64_t l) { return e.line < l; });
+  if (it == entries_.end() || it->line != line)
+    fail("{}:{}: the ledger has a prompt of this line and the file has none", path_, line);
   return at(static_cast<size_t>(it - entries_.begin()));
 }
 
@@ -76,7 +82,8 @@ uint64_t next_random(uint64_t& state) {
 }
 }  // namespace
 
-PromptOrder::PromptOrder(size_t size, uint64_t seed, bool shuffle) : size_(size), seed_(seed), shuffle_(shuffle) {}
+PromptOrder::PromptOrder(size_t size, uint64_t seed, bool shuffle)
+    : size_(size), seed_(seed), shuffle_(shuffle) {}
 
 size_t PromptOrder::index_of(uint64_t draw) {
   const uint64_t epoch = draw / size_;

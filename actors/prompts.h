@@ -9,20 +9,21 @@
 namespace cohort {
 
 struct Prompt {
-  uint64_t line = 0;         // 1-based, in its file
-  std::string_view record;   // the line, as it stands in the file
-  std::string id;            // its "id" as text; the line number when it has none
+  uint64_t line = 0;        // 1-based, in its file
+  std::string_view record;  // the line, as it stands in the file
+  std::string id;           // its "id" as text; the line number when it has none
 };
 
-// Reads and checks the whole file at once. Throws Error naming file:line for a line that is no JSON object, has neither
-// "prompt" (text) nor "messages" (a list), or repeats an id. Empty lines are skipped. Immutable afterwards.
+// Reads and checks the whole file at once. Throws Error naming file:line for a line that is no JSON object,
+// has neither "prompt" (text) nor "messages" (a list), or repeats an id. Empty lines are skipped. Immutable
+// afterwards.
 class PromptFile {
  public:
   PromptFile() = default;
   explicit PromptFile(const std::string& path);
   size_t size() const { return entries_.size(); }
-  Prompt at(size_t index) const;              // 0-based, in file order
-  Prompt by_line(uint64_t line) const;        // throws Error when there is no prompt on that line
+  Prompt at(size_t index) const;                     // 0-based, in file order
+  Prompt by_line(uint64_t line) const;               // throws Error when there is no prompt on that line
   const std::string& hash() const { return hash_; }  // xxh3-128 of the file, hex
   const std::string& path() const { return path_; }
 
@@ -36,8 +37,8 @@ class PromptFile {
   std::vector<Entry> entries_;
 };
 
-// Endless epochs over `size` prompts. Draw d is prompt order(epoch = d / size)[d % size]: a function of (seed, size,
-// shuffle, d) alone, so that a restart continues from the number of draws made.
+// Endless epochs over `size` prompts. Draw d is prompt order(epoch = d / size)[d % size]: a function of
+// (seed, size, shuffle, d) alone, so that a restart continues from the number of draws made.
 class PromptOrder {
  public:
   PromptOrder(size_t size, uint64_t seed, bool shuffle);

@@ -35,7 +35,8 @@ std::string Registry::refuse(const Hello& hello, double now, double alive_s) con
   if (it == workers_.end()) return "";
   const Worker& w = it->second;
   if (w.host != hello.host && now - w.heard < alive_s)
-    return fmt::format("the name {} is held by a live worker on {}; give this one another --name", hello.name, w.host);
+    return fmt::format("the name {} is held by a live worker on {}; give this one another --name", hello.name,
+                       w.host);
   return "";
 }
 

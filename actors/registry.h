@@ -1,4 +1,5 @@
-// Who takes part in the run: one entry a worker name, found by name or by the peer it talks through now. Pure state.
+// Who takes part in the run: one entry a worker name, found by name or by the peer it talks through now. Pure
+// state.
 #pragma once
 
 #include <deque>
@@ -19,13 +20,13 @@ struct Worker {
   PeerId peer;
   std::string host;
   uint32_t pid = 0, rank = 0, ranks = 1;
-  Version version = 0;       // weights it holds (rollout)
+  Version version = 0;  // weights it holds (rollout)
   double joined = 0, heard = 0;
   uint64_t granted = 0, sent = 0;  // credit of this conversation
-  int64_t served = -1;       // learner: newest step this process was given
-  Heartbeat beat;            // the newest
+  int64_t served = -1;             // learner: newest step this process was given
+  Heartbeat beat;                  // the newest
   double beat_at = 0;
-  double tokens_per_s = 0;   // smoothed over some ten seconds
+  double tokens_per_s = 0;                          // smoothed over some ten seconds
   std::deque<std::pair<uint64_t, Ticket>> unacked;  // reliable messages applied, waiting for the ledger
 
   uint64_t free() const { return granted > sent ? granted - sent : 0; }
@@ -33,8 +34,9 @@ struct Worker {
 
 class Registry {
  public:
-  // Adds or takes over the entry of this name; the peer it had before is forgotten. Keeps what the process of the same
-  // pid and host had (rates, served), clears credit and unacknowledged messages: the conversation starts anew.
+  // Adds or takes over the entry of this name; the peer it had before is forgotten. Keeps what the process of
+  // the same pid and host had (rates, served), clears credit and unacknowledged messages: the conversation
+  // starts anew.
   Worker& join(const PeerId& peer, const Hello& hello, double now);
   // Empty, or why this Hello cannot be taken: the name is held by a live worker on another host.
   std::string refuse(const Hello& hello, double now, double alive_s) const;

@@ -16,7 +16,8 @@ bool has_infra_error(const std::vector<RewardPart>& parts) {
 std::string infra_reason(const std::vector<RewardPart>& parts) {
   for (const RewardPart& p : parts)
     if (p.verdict.kind == VerdictKind::infra_error || p.verdict.kind == VerdictKind::cancelled)
-      return fmt::format("{}: {}", p.name, p.verdict.reason.empty() ? to_string(p.verdict.kind) : p.verdict.reason);
+      return fmt::format("{}: {}", p.name,
+                         p.verdict.reason.empty() ? to_string(p.verdict.kind) : p.verdict.reason);
   return "";
 }
 
@@ -27,10 +28,12 @@ double total_reward(const std::vector<RewardPart>& parts) {
 }
 
 RewardPart overlong_part(const OverlongShaping& options, uint32_t tokens, uint32_t max_tokens) {
-  const double over = static_cast<double>(tokens) - (static_cast<double>(max_tokens) - static_cast<double>(options.len));
+  const double over =
+      static_cast<double>(tokens) - (static_cast<double>(max_tokens) - static_cast<double>(options.len));
   RewardPart part{"overlong_buffer", 1.0, {}};
   part.verdict.kind = over > 0 ? VerdictKind::failed : VerdictKind::passed;
-  part.verdict.score = over > 0 ? -options.penalty_factor * std::min(1.0, over / static_cast<double>(options.len)) : 0.0;
+  part.verdict.score =
+      over > 0 ? -options.penalty_factor * std::min(1.0, over / static_cast<double>(options.len)) : 0.0;
   if (over > 0) part.verdict.reason = fmt::format("{} tokens into the last {}", over, options.len);
   part.verdict.evidence = fmt::format("{{\"tokens\":{},\"max_tokens\":{}}}", tokens, max_tokens);
   return part;
@@ -50,7 +53,8 @@ Interval pass_at_1(const std::vector<uint32_t>& passes, uint32_t samples) {
   const double mean = sum / (n * m);
   auto wilson = [&](double count) -> Interval {
     const double center = (mean + z * z / (2 * count)) / (1 + z * z / count);
-    const double half = z / (1 + z * z / count) * std::sqrt(mean * (1 - mean) / count + z * z / (4 * count * count));
+    const double half =
+        z / (1 + z * z / count) * std::sqrt(mean * (1 - mean) / count + z * z / (4 * count * count));
     return {mean, std::max(0.0, center - half), std::min(1.0, center + half)};
   };
   if (samples == 1 || passes.size() < 2) return wilson(n);
@@ -58,7 +62,8 @@ Interval pass_at_1(const std::vector<uint32_t>& passes, uint32_t samples) {
   for (uint32_t p : passes) squares += (p / m - mean) * (p / m - mean);
   const double half = z * std::sqrt(squares / (n - 1) / n);
   const Interval all = wilson(n * m);
-  return {mean, std::max(0.0, std::min(mean - half, all.low)), std::min(1.0, std::max(mean + half, all.high))};
+  return {mean, std::max(0.0, std::min(mean - half, all.low)),
+          std::min(1.0, std::max(mean + half, all.high))};
 }
 
 }  // namespace cohort

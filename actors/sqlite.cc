@@ -7,15 +7,20 @@ void fail_sqlite(sqlite3* db, const std::string& path, const char* doing) {
   const std::string why = db ? sqlite3_errmsg(db) : "out of memory";
   switch (code & 0xff) {
     case SQLITE_FULL:
-      fail("{}: the disk is full while {}; free some space and start the run again, nothing acknowledged is lost", path,
-           doing);
+      fail(
+          "{}: the disk is full while {}; free some space and start the run again, nothing acknowledged is "
+          "lost",
+          path, doing);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-      fail("{}: locked by another program while {} (a SELECT is fine, a program that writes is not): close it and start again",
-           path, doing);
+      fail(
+          "{}: locked by another program while {} (a SELECT is fine, a program that writes is not): close it "
+          "and start again",
+          path, doing);
     case SQLITE_NOTADB:
     case SQLITE_CORRUPT:
-      fail("{}: is no ledger or is damaged ({}) while {}; restore it from a copy or use another run.dir", path, why, doing);
+      fail("{}: is no ledger or is damaged ({}) while {}; restore it from a copy or use another run.dir",
+           path, why, doing);
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
@@ -44,7 +49,8 @@ void Database::run(const char* sql) {
 }
 
 Statement::Statement(Database& db, const char* sql) : db_(db) {
-  if (sqlite3_prepare_v2(db.get(), sql, -1, &stmt_, nullptr) != SQLITE_OK) fail_sqlite(db.get(), db.path(), "reading");
+  if (sqlite3_prepare_v2(db.get(), sql, -1, &stmt_, nullptr) != SQLITE_OK)
+    fail_sqlite(db.get(), db.path(), "reading");
 }
 
 Statement& Statement::bind(const std::vector<Value>& values) {
@@ -60,7 +66,8 @@ Statement& Statement::bind(const std::vector<Value>& values) {
       rc = sqlite3_bind_text64(stmt_, at, s->data(), s->size(), SQLITE_STATIC, SQLITE_UTF8);
     else if (const auto* b = std::get_if<Blob>(&v))
       // a null pointer would bind NULL, and an empty array is not that
-      rc = sqlite3_bind_blob64(stmt_, at, b->bytes.empty() ? "" : b->bytes.data(), b->bytes.size(), SQLITE_STATIC);
+      rc = sqlite3_bind_blob64(stmt_, at, b->bytes.empty() ? "" : b->bytes.data(), b->bytes.size(),
+                               SQLITE_STATIC);
     else
       rc = sqlite3_bind_null(stmt_, at);
     if (rc != SQLITE_OK) fail_sqlite(db_.get(), db_.path(), "writing");

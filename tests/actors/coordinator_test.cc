@@ -1,21 +1,495 @@
-// Whole runs of the real Coordinator with fake workers: what it promises to each side.
+// What the coordinator promises to each side, message by message, and whole runs with fake workers.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
+#include "actors/rewards.h"
 #include "tests/actors/fake_run.h"
 #include "tests/actors/run_check.h"
+#include "transport/base/log.h"
 
 namespace cohort::testing {
 namespace {
 
-TEST(Coordinator, RunsToItsEnd) {
+// A coordinator whose peers are a list of what it sent them; messages go in by hand.
+class Direct : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    log::init("test", "", log::Level::error);
+    dir_ = temp_dir("direct");
+    options_ = small_run(dir_, 1).config;
+    options_.async.groups_per_batch = 2;
+    options_.async.max_staleness = 1;
+    options_.num_generations = 2;
+    options_.mini_batches = 1;
+    options_.coordinator.grading_attempts = 3;
+  }
+  void TearDown() override {
+    coordinator_.reset();
+    ledger_.reset();
+    std::filesystem::remove_all(dir_);
+  }
+  void start() {
+    PromptFile train(options_.data.train), eval;
+    if (!options_.data.eval.empty()) eval = PromptFile(options_.data.eval);
+    LedgerOptions l{dir_};
+    l.background = l.fsync = false;
+    ledger_ = std::make_unique<Ledger>(l, RunIdentity{"direct", "", train.hash()});
+    coordinator_ = std::make_unique<Coordinator>(
+        options_, train, eval, *ledger_,
+        [this](const PeerId& peer, const Envelope& e) {
+          if (gone_.contains(peer)) return false;
+          sent_[peer].push_back(e.message);
+          return true;
+        },
+        now_);
+    ledger_->commit_now();
+  }
+  void say(const PeerId& peer, Message m, uint64_t seq = 0) {
+    coordinator_->handle({peer, {seq, std::move(m)}}, now_);
+    settle();
+  }
+  void settle() {
+    for (int i = 0; i < 3; ++i) coordinator_->advance(now_), ledger_->commit_now();
+    coordinator_->advance(now_);
+  }
+  void join(Role role, const std::string& name, uint64_t credit = 0, Version version = 0,
+            std::vector<HeldLease> held = {}) {
+    Hello h;
+    h.role = role;
+    h.name = name;
+    h.host = "here";
+    h.pid = 1;
+    h.version = version;
+    h.held = std::move(held);
+    say(name, h);
+    if (credit) say(name, Credit{credit});
+  }
+  // Takes what was sent to this peer of one type.
+  template <class T>
+  std::vector<T> take(const PeerId& peer) {
+    std::vector<T> out;
+    std::vector<Message> rest;
+    for (Message& m : sent_[peer])
+      if (auto* t = std::get_if<T>(&m))
+        out.push_back(std::move(*t));
+      else
+        rest.push_back(std::move(m));
+    sent_[peer] = std::move(rest);
+    return out;
+  }
+  Completion completion(GroupId group, uint32_t index, Version version = 0, size_t tokens = 3) {
+    Completion c;
+    c.group = group;
+    c.index = index;
+    c.prompt_ids = {1, 2};
+    c.token_ids.assign(tokens, static_cast<int32_t>(index + 10));
+    c.logprobs.assign(tokens, -1.f);
+    c.versions = {{version, static_cast<uint32_t>(tokens)}};
+    c.text = "text " + std::to_string(index);
+    c.finish_reason = "stop";
+    return c;
+  }
+  Graded graded(const GradeJob& job, double score, VerdictKind kind = VerdictKind::passed) {
+    return {job.job, job.group, job.index, {{"rule", 1.0, {kind, score, "", "{}", ""}}}, 0};
+  }
+  // Samples and grades all of every lease `rollout` holds; rewards are 0 and 1 by turns.
+  void finish(const PeerId& rollout, const PeerId& reward, Version version = 0) {
+    for (const Lease& lease : take<Lease>(rollout))
+      for (uint32_t i : lease.indices) say(rollout, completion(lease.group, i, version));
+    for (const GradeJob& job : take<GradeJob>(reward)) say(reward, graded(job, job.index % 2));
+  }
+  int64_t number(const std::string& sql) { return sql_number(dir_, sql); }
+
+  std::string dir_;
+  CoordinatorConfig options_;
+  double now_ = 100;
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<Coordinator> coordinator_;
+  std::map<PeerId, std::vector<Message>> sent_;
+  std::set<PeerId> gone_;
+};
+
+TEST_F(Direct, NothingLeavesBeforeItIsOnDisk) {
+  start();
+  join(Role::rollout, "a");
+  coordinator_->handle({"a", {0, Credit{1}}}, now_);
+  coordinator_->advance(now_);
+  EXPECT_TRUE(take<Lease>("a").empty());
+  ledger_->commit_now();
+  coordinator_->advance(now_);
+  const auto leases = take<Lease>("a");
+  ASSERT_EQ(leases.size(), 1u);
+  EXPECT_EQ(leases[0].indices, (std::vector<uint32_t>{0, 1}));
+  EXPECT_EQ(leases[0].prompt_json.substr(0, 7), "{\"id\":\"");
+
+  join(Role::reward, "r", 5);
+  coordinator_->handle({"a", {1, completion(leases[0].group, 0)}}, now_);
+  coordinator_->advance(now_);
+  EXPECT_TRUE(take<Ack>("a").empty());
+  EXPECT_TRUE(take<GradeJob>("r").empty());
+  ledger_->commit_now();
+  coordinator_->advance(now_);
+  EXPECT_EQ(take<Ack>("a").at(0).seq, 1u);
+  EXPECT_EQ(take<GradeJob>("r").size(), 1u) << "graded as soon as it is there, not when its group is";
+}
+
+TEST_F(Direct, CreditAndTheGateBoundTheLeases) {
+  start();
+  join(Role::rollout, "a", 3);
+  EXPECT_EQ(take<Lease>("a").size(), 3u);
+  say("a", Credit{100});
+  EXPECT_EQ(take<Lease>("a").size(), 1u) << "B * (eta + 1) = 4";
+  EXPECT_EQ(coordinator_->gate().outstanding(), 4u);
+}
+
+TEST_F(Direct, MaxConcurrentRolloutsBoundsWhatIsSampled) {
+  options_.async.max_concurrent_rollouts = 1;
+  start();
+  join(Role::rollout, "a", 100);
+  const auto leases = take<Lease>("a");
+  ASSERT_EQ(leases.size(), 1u);
+  say("a", completion(leases[0].group, 0));
+  EXPECT_TRUE(take<Lease>("a").empty());
+  say("a", completion(leases[0].group, 1));
+  EXPECT_EQ(take<Lease>("a").size(), 1u) << "one more once the first is sampled";
+}
+
+TEST_F(Direct, TheEarliestDeadlineIsGradedFirst) {
+  options_.async.max_staleness = 3;
+  start();
+  join(Role::rollout, "new", 1, 2);
+  join(Role::rollout, "old", 1, 0);
+  const GroupId younger = take<Lease>("new").at(0).group, older = take<Lease>("old").at(0).group;
+  say("new", completion(younger, 0, 2));
+  say("old", completion(older, 0, 0));
+  join(Role::reward, "r", 2);
+  const auto jobs = take<GradeJob>("r");
+  ASSERT_EQ(jobs.size(), 2u);
+  EXPECT_EQ(jobs[0].group, older);
+  EXPECT_EQ(jobs[0].deadline_step, 3);
+  EXPECT_EQ(jobs[1].deadline_step, 5);
+}
+
+TEST_F(Direct, AnInfrastructureErrorIsTriedElsewhereAndNeverARewardOfZero) {
+  start();
+  join(Role::rollout, "a", 1);
+  const GroupId group = take<Lease>("a").at(0).group;
+  join(Role::reward, "r1", 1);
+  join(Role::reward, "r2", 0);
+  say("a", completion(group, 0));
+  GradeJob job = take<GradeJob>("r1").at(0);
+  say("r1", Credit{10});
+  say("r1", graded(job, 0, VerdictKind::infra_error));
+  EXPECT_TRUE(take<GradeJob>("r1").empty()) << "elsewhere, though it has credit";
+  say("r2", Credit{1});
+  job = take<GradeJob>("r2").at(0);
+  say("r2", graded(job, 0, VerdictKind::infra_error));
+  EXPECT_TRUE(take<GradeJob>("r1").empty()) << "the next try waits a little";
+  now_ += 1;
+  settle();
+  job = take<GradeJob>("r1").at(0);
+  EXPECT_EQ(number("SELECT COUNT(*) FROM infra_errors"), 2);
+  say("r1", graded(job, 0, VerdictKind::infra_error));  // the third and last attempt
+  EXPECT_EQ(number("SELECT COUNT(*) FROM groups WHERE state='failed' AND error LIKE '%rule%'"), 1);
+  EXPECT_EQ(number("SELECT COUNT(*) FROM completions WHERE reward IS NOT NULL"), 0);
+  EXPECT_EQ(coordinator_->gate().outstanding(), 0u) << "its slot is free";
+  EXPECT_EQ(take<Cancel>("a").at(0).group, group) << "nobody needs to sample the rest";
+}
+
+TEST_F(Direct, AScoreThatIsNoNumberIsAFaultOfOurs) {
+  start();
+  join(Role::rollout, "a", 1);
+  const GroupId group = take<Lease>("a").at(0).group;
+  join(Role::reward, "r", 1);
+  say("a", completion(group, 0));
+  say("r", graded(take<GradeJob>("r").at(0), std::nan("")));
+  EXPECT_EQ(number("SELECT COUNT(*) FROM completions WHERE reward IS NOT NULL"), 0);
+  EXPECT_EQ(number("SELECT COUNT(*) FROM infra_errors"), 1);
+}
+
+TEST_F(Direct, GroupsWithoutVarianceFreeTheirSlot) {
+  start();
+  join(Role::rollout, "a", 4);
+  join(Role::reward, "r", 100);
+  const auto leases = take<Lease>("a");
+  ASSERT_EQ(leases.size(), 4u);
+  for (uint32_t i : {0u, 1u}) say("a", completion(leases[0].group, i));
+  for (const GradeJob& job : take<GradeJob>("r")) say("r", graded(job, 0.5));
+  EXPECT_EQ(number("SELECT COUNT(*) FROM groups WHERE state='filtered'"), 1);
+  say("a", Credit{5});
+  EXPECT_EQ(take<Lease>("a").size(), 1u);
+}
+
+TEST_F(Direct, ASilentWorkersGroupKeepsWhatIsFinished) {
+  start();
+  join(Role::rollout, "a", 1);
+  const GroupId group = take<Lease>("a").at(0).group;
+  say("a", completion(group, 1));
+  join(Role::rollout, "b", 2);
+  take<Lease>("b");
+  now_ += 3;
+  say("b", Heartbeat{});
+  now_ += 3;
+  say("b", Credit{10});
+  const auto leases = take<Lease>("b");
+  ASSERT_FALSE(leases.empty());
+  EXPECT_EQ(leases[0].group, group);
+  EXPECT_EQ(leases[0].indices, (std::vector<uint32_t>{0})) << "only what the dead worker left";
+  say("a", Heartbeat{});
+  EXPECT_EQ(take<HelloAgain>("a").size(), 1u) << "it lives after all: it has to say who it is";
+  join(Role::rollout, "a", 0, 0, {{group, {0}}});
+  EXPECT_EQ(take<Cancel>("a").at(0).group, group) << "another one samples it now";
+  say("a", completion(group, 0));
+  EXPECT_EQ(number("SELECT COUNT(*) FROM completions"), 2) << "but what it finished first counts";
+}
+
+TEST_F(Direct, AfterANewHelloWhatIsHeldIsKeptAndTheRestIsLeasedAgain) {
+  start();
+  join(Role::rollout, "a", 2);
+  const auto leases = take<Lease>("a");
+  ASSERT_EQ(leases.size(), 2u);
+  join(Role::rollout, "a", 10, 0, {{leases[0].group, {0, 1}}});
+  now_ += 1;
+  settle();
+  for (const Lease& l : take<Lease>("a")) EXPECT_NE(l.group, leases[0].group);
+  EXPECT_EQ(number("SELECT COUNT(*) FROM groups WHERE state='open'"), 4);
+}
+
+TEST_F(Direct, ARestartedCoordinatorTakesUpWhatWorkersHold) {
+  start();
+  join(Role::rollout, "a", 2);
+  const auto leases = take<Lease>("a");
+  say("a", completion(leases[0].group, 0));
+  coordinator_.reset();
+  ledger_.reset();
+  sent_.clear();
+  start();
+  join(Role::rollout, "a", 0, 0, {{leases[0].group, {1}}, {leases[1].group, {0, 1}}, {77, {0}}});
+  EXPECT_EQ(take<Cancel>("a").at(0).group, 77u);
+  say("a", Credit{1});
+  const auto more = take<Lease>("a");
+  ASSERT_EQ(more.size(), 1u);
+  EXPECT_GT(more[0].group, leases[1].group)
+      << "nothing of the old groups is wanted twice, and no id is used again";
+  join(Role::reward, "r", 5);
+  EXPECT_EQ(take<GradeJob>("r").size(), 1u) << "the finished completion is still to be graded";
+}
+
+TEST_F(Direct, ACompletionOlderThanItsGroupMayBeIsSampledAgain) {
+  options_.async.max_staleness = 0;
+  start();
+  join(Role::rollout, "a", 4);
+  join(Role::reward, "r", 100);
+  join(Role::learner, "l");
+  finish("a", "r");
+  say("l", BatchRequest{0});
+  ASSERT_EQ(take<Batch>("l").size(), 1u);
+  say("a", WeightsHeld{1});
+  const auto leases = take<Lease>("a");
+  ASSERT_FALSE(leases.empty());
+  say("a", completion(leases[0].group, 0, 0), 9);
+  EXPECT_EQ(number(fmt::format("SELECT COUNT(*) FROM completions WHERE group_id={}", leases[0].group)), 0);
+  EXPECT_EQ(take<Ack>("a").back().seq, 9u);
+}
+
+TEST_F(Direct, TheSameStepIsTheSameBatchAndEveryRankGetsItsShare) {
+  start();
+  join(Role::rollout, "a", 4);
+  join(Role::reward, "r", 100);
+  auto rank = [&](const std::string& name, uint32_t r) {
+    Hello h;
+    h.role = Role::learner;
+    h.name = name;
+    h.host = "here";
+    h.rank = r;
+    h.ranks = 2;
+    say(name, h);
+  };
+  rank("l0", 0);
+  rank("l1", 1);
+  say("l0", BatchRequest{0});
+  EXPECT_TRUE(take<Batch>("l0").empty()) << "it waits";
+  finish("a", "r");
+  const Batch first = take<Batch>("l0").at(0);
+  say("l1", BatchRequest{0});
+  const Batch second = take<Batch>("l1").at(0);
+  EXPECT_EQ(first.samples.size() + second.samples.size(), 4u);
+  EXPECT_EQ(first.total_samples, 4u);
+  EXPECT_EQ(first.total_tokens, 12u);
+  ASSERT_EQ(first.groups.size(), 2u);
+  EXPECT_EQ(first.groups[0].rewards, (std::vector<double>{0, 1}));
+  say("l0", BatchRequest{1});
+  take<Batch>("l0");
+
+  coordinator_.reset();
+  ledger_.reset();
+  start();
+  rank("l0", 0);
+  say("l0", BatchRequest{0});  // resumed from a checkpoint before step 0
+  const Batch again = take<Batch>("l0").at(0);
+  ASSERT_EQ(again.samples.size(), first.samples.size());
+  for (size_t i = 0; i < first.samples.size(); ++i) {
+    const Sample &x = first.samples[i], &y = again.samples[i];
+    EXPECT_TRUE(x.group == y.group && x.index == y.index && x.prompt_ids == y.prompt_ids &&
+                x.token_ids == y.token_ids && x.logprobs == y.logprobs && x.versions == y.versions &&
+                x.reward == y.reward && x.truncated == y.truncated);
+  }
+  say("l0", BatchRequest{5});
+  EXPECT_NE(take<Refused>("l0").at(0).reason.find("another run folder"), std::string::npos);
+}
+
+TEST_F(Direct, WindingDownGivesAllRanksTheSameLastStep) {
+  start();
+  join(Role::rollout, "a", 4);
+  join(Role::reward, "r", 100);
+  for (uint32_t r : {0u, 1u}) {
+    Hello h;
+    h.role = Role::learner;
+    h.name = "l" + std::to_string(r);
+    h.rank = r;
+    h.ranks = 2;
+    say(h.name, h);
+  }
+  finish("a", "r");
+  say("l0", BatchRequest{0});
+  EXPECT_EQ(take<Batch>("l0").size(), 1u);
+  coordinator_->begin_shutdown("test", now_);
+  settle();
+  EXPECT_EQ(take<Shutdown>("a").size(), 1u);
+  say("l1", BatchRequest{0});
+  EXPECT_EQ(take<Batch>("l1").size(), 1u) << "rank 0 has this step already and would wait for ever";
+  for (const char* l : {"l0", "l1"}) {
+    say(l, BatchRequest{1});
+    EXPECT_EQ(take<NoMoreBatches>(l).size(), 1u);
+  }
+  say("l0", Checkpointed{1, "here"}, 1);
+  EXPECT_EQ(take<Ack>("l0").at(0).seq, 1u);
+  for (const char* w : {"l0", "l1", "a"}) say(w, Goodbye{});
+  EXPECT_FALSE(coordinator_->finished(now_));
+  say("r", Goodbye{});
+  EXPECT_TRUE(coordinator_->finished(now_));
+}
+
+TEST_F(Direct, StrangersAreAskedWhoTheyAreAndOtherRunsRefused) {
+  start();
+  say("x", Credit{3});
+  EXPECT_EQ(take<HelloAgain>("x").size(), 1u);
+  Hello h;
+  h.role = Role::rollout;
+  h.name = "x";
+  h.run_id = "another";
+  say("x", h);
+  EXPECT_NE(take<Refused>("x").at(0).reason.find("another"), std::string::npos);
+  h.run_id.clear();
+  h.protocol = 99;
+  say("x", h);
+  EXPECT_NE(take<Refused>("x").at(0).reason.find("protocol 1 here, 99 there"), std::string::npos);
+  h.protocol = 1;
+  h.host = "one";
+  say("x", h);
+  EXPECT_EQ(take<Welcome>("x").size(), 1u);
+  h.host = "two";
+  say("y", h);
+  EXPECT_NE(take<Refused>("y").at(0).reason.find("held by a live worker on one"), std::string::npos);
+}
+
+TEST_F(Direct, WeightsAreSharedEverySoManySteps) {
+  options_.async.weight_sync_steps = 2;
+  start();
+  join(Role::rollout, "a");
+  join(Role::learner, "l");
+  for (Version v = 0; v <= 5; ++v) say("l", Published{v, "tcp://w", 8});
+  std::vector<Version> told;
+  for (const auto& w : take<WeightsAvailable>("a")) told.push_back(w.version);
+  EXPECT_EQ(told, (std::vector<Version>{2, 4})) << "version 0 it holds";
+  join(Role::rollout, "late");
+  EXPECT_EQ(take<WeightsAvailable>("late").at(0).version, 4u);
+}
+
+TEST_F(Direct, OverlongCompletionsCostAsARecordedPart) {
+  options_.overlong = {true, 4, 0.5};
+  options_.sampling.max_tokens = 10;
+  start();
+  join(Role::rollout, "a", 1);
+  join(Role::reward, "r", 10);
+  const GroupId group = take<Lease>("a").at(0).group;
+  say("a", completion(group, 0, 0, 8));
+  say("r", graded(take<GradeJob>("r").at(0), 1));
+  EXPECT_EQ(number("SELECT CAST(reward*1000 AS INT) FROM completions"), 750);
+  EXPECT_EQ(number("SELECT CAST(score*1000 AS INT) FROM verdicts WHERE name='overlong_buffer'"), -250);
+  EXPECT_EQ(overlong_part({true, 4, 0.5}, 6, 10).verdict.score, 0);
+  EXPECT_EQ(overlong_part({true, 4, 0.5}, 10, 10).verdict.score, -0.5);
+  EXPECT_EQ(overlong_part({true, 4, 0.5}, 11, 10).verdict.score, -0.5);
+}
+
+TEST_F(Direct, EvaluatesHeldOutPromptsWithoutTrainingOnThem) {
+  options_.data.eval = dir_ + "/eval.jsonl";
+  options_.run.eval_steps = 5;
+  options_.run.eval_prompts = 3;
+  options_.run.eval_samples = 2;
+  start();
+  join(Role::rollout, "a", 3);
+  join(Role::reward, "r", 100);
+  const auto leases = take<Lease>("a");
+  ASSERT_EQ(leases.size(), 3u);
+  for (const Lease& l : leases) {
+    EXPECT_TRUE(l.eval);
+    EXPECT_NE(l.sampling.seed, options_.sampling.seed);
+    for (uint32_t i : l.indices) say("a", completion(l.group, i));
+  }
+  EXPECT_EQ(coordinator_->gate().outstanding(), 0u);
+  for (const GradeJob& j : take<GradeJob>("r"))
+    say("r", graded(j, j.index, j.index ? VerdictKind::passed : VerdictKind::failed));
+  EXPECT_EQ(number("SELECT CAST(pass_at_1*100 AS INT) FROM evals WHERE version=0"), 50);
+  const auto status = nlohmann::json::parse(coordinator_->status_json(now_));
+  EXPECT_EQ(status["evals"][0]["pass_at_1"], 0.5);
+  EXPECT_LT(status["evals"][0]["low"], 0.5);
+}
+
+TEST_F(Direct, StatusSaysWhoWaitsForWhom) {
+  start();
+  join(Role::rollout, "a", 100);
+  join(Role::reward, "r", 1);
+  join(Role::learner, "l");
+  say("l", BatchRequest{0});
+  Heartbeat beat;
+  beat.tokens = 1000;
+  say("a", beat);
+  now_ += 1;
+  beat.tokens = 3000;
+  say("a", beat);
+  sent_.clear();
+  say("observer", StatusRequest{});
+  const auto status = nlohmann::json::parse(take<Status>("observer").at(0).json);
+  EXPECT_EQ(status["waits"][0]["who"], "learner");
+  EXPECT_EQ(status["waits"][0]["for"], "rollout");
+  EXPECT_EQ(status["queues"]["completions_sampling"], 8);
+  EXPECT_DOUBLE_EQ(status["tokens_per_s"]["rollout"], 2000);
+  EXPECT_EQ(status["workers"].size(), 3u);
+  EXPECT_GT(status["learner_wait_for_batch_s"], 0.9);
+}
+
+TEST(Coordinator, RunsToItsEndAndReachesTheBound) {
+  log::init("test", "", log::Level::error);
   const std::string dir = temp_dir("end");
   FakeRunOptions options = small_run(dir, 1);
   FakeRun run(options, dir);
   ASSERT_TRUE(run.run(20000)) << run.coordinator().status_json(run.now());
   check_lineage(run, options, dir);
   EXPECT_EQ(run.max_lag, 2u);
+  EXPECT_EQ(sql_number(dir, "SELECT COUNT(*) FROM metrics WHERE name='loss'"), 10);
+  EXPECT_EQ(sql_number(dir, "SELECT COUNT(*) FROM metrics WHERE name='reward/mean'"), 10);
+}
+
+TEST(Coordinator, WithoutStalenessItIsOnPolicy) {
+  const std::string dir = temp_dir("onpolicy");
+  FakeRunOptions options = small_run(dir, 2);
+  options.config.async.max_staleness = 0;
+  FakeRun run(options, dir);
+  ASSERT_TRUE(run.run(20000));
+  check_lineage(run, options, dir);
+  EXPECT_EQ(run.max_lag, 0u);
 }
 
 }  // namespace

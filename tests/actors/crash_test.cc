@@ -1,5 +1,5 @@
-// Anything may be killed at any moment, the machine included: nothing is lost, and nothing is trained twice in the final
-// lineage. docs/guarantees.md has the argument; here hundreds of random histories are tried.
+// Anything may be killed at any moment, the machine included: nothing is lost, and nothing is trained twice
+// in the final lineage. docs/guarantees.md has the argument; here hundreds of random histories are tried.
 #include <gtest/gtest.h>
 
 #include "tests/actors/fake_run.h"
@@ -29,7 +29,8 @@ TEST_F(Crash, NothingIsLostOrTrainedTwiceWhateverIsKilled) {
     options.cut_link = rate(0.05);
     options.filtered = rate(0.5);
     options.config.async.max_staleness = static_cast<int>(rng() % 4);
-    options.config.async.weight_sync_steps = 1 + static_cast<int>(rng() % (options.config.async.max_staleness + 1));
+    options.config.async.weight_sync_steps =
+        1 + static_cast<int>(rng() % (options.config.async.max_staleness + 1));
     options.config.async.groups_per_batch = 1 + static_cast<int>(rng() % 5);
     options.config.async.max_concurrent_rollouts = rng() % 3 == 0 ? 3 : 0;
     options.config.num_generations = 2 + static_cast<uint32_t>(rng() % 3);
@@ -43,7 +44,8 @@ TEST_F(Crash, NothingIsLostOrTrainedTwiceWhateverIsKilled) {
       options.config.run.eval_samples = 2;
     }
     FakeRun run(options, dir);
-    ASSERT_TRUE(run.run(60000)) << "seed " << seed << " does not end: " << run.coordinator().status_json(run.now());
+    ASSERT_TRUE(run.run(60000)) << "seed " << seed
+                                << " does not end: " << run.coordinator().status_json(run.now());
     ASSERT_NO_FATAL_FAILURE(check_lineage(run, options, dir)) << "seed " << seed;
     ASSERT_FALSE(HasFailure()) << "seed " << seed;
     crashes += run.crashes;
@@ -54,7 +56,8 @@ TEST_F(Crash, NothingIsLostOrTrainedTwiceWhateverIsKilled) {
   EXPECT_GT(crashes, 1000u);
   EXPECT_GT(redelivered, 100u);
   EXPECT_GT(reached, 100u);
-  std::printf("%lu kills, %lu batches delivered again, bound reached in %lu runs\n", crashes, redelivered, reached);
+  std::printf("%lu kills, %lu batches delivered again, bound reached in %lu runs\n", crashes, redelivered,
+              reached);
 }
 
 }  // namespace

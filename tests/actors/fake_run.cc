@@ -22,12 +22,14 @@ void FakeRun::run_rollout(Rollout& r) {
       ++leases_seen;
       EXPECT_LE(r.leases, r.granted) << "a lease beyond the credit";
       for (uint32_t index : lease->indices)
-        r.active.push_back({lease->group, index, lease->prompt_json, lease->eval, now_ + heavy(0.2), {{r.version, 1}}});
+        r.active.push_back(
+            {lease->group, index, lease->prompt_json, lease->eval, now_ + heavy(0.2), {{r.version, 1}}});
     } else if (const auto* cancel = std::get_if<Cancel>(&*message)) {
       std::erase_if(r.active, [&](const auto& a) { return a.group == cancel->group; });
     } else if (const auto* weights = std::get_if<WeightsAvailable>(&*message)) {
       weights_announced.push_back(weights->version);
-      if (weights->version > std::max(r.version, r.coming)) r.coming = weights->version, r.swap_at = now_ + heavy(0.2);
+      if (weights->version > std::max(r.version, r.coming))
+        r.coming = weights->version, r.swap_at = now_ + heavy(0.2);
     } else if (std::holds_alternative<Shutdown>(*message)) {
       r.active.clear();
       send(r, Goodbye{});
@@ -54,7 +56,8 @@ void FakeRun::run_rollout(Rollout& r) {
     c.versions = a.versions;
     const auto nonce = static_cast<int32_t>(++nonce_);
     for (const VersionRun& v : a.versions)
-      for (uint32_t k = 0; k < v.count; ++k) c.token_ids.push_back(nonce), c.logprobs.push_back(-0.001f * static_cast<float>(nonce));
+      for (uint32_t k = 0; k < v.count; ++k)
+        c.token_ids.push_back(nonce), c.logprobs.push_back(-0.001f * static_cast<float>(nonce));
     const bool equal = std::hash<uint64_t>{}(a.group * 0x9e3779b97f4a7c15) % 1000 < 1000 * options_.filtered;
     c.text = equal ? "same" : "sample " + std::to_string(nonce);
     c.finish_reason = rng_() % 5 == 0 ? "length" : "stop";
@@ -96,7 +99,10 @@ void FakeRun::run_reward(Reward& r) {
     if (broken)
       g.parts = {{"rule", 1.0, {VerdictKind::infra_error, 0, "the disk is full", "", ""}}};
     else
-      g.parts = {{"rule", 1.0, {grade(job.completion) > 0.5 ? VerdictKind::passed : VerdictKind::failed, grade(job.completion), "", "{}", "h"}}};
+      g.parts = {{"rule",
+                  1.0,
+                  {grade(job.completion) > 0.5 ? VerdictKind::passed : VerdictKind::failed,
+                   grade(job.completion), "", "{}", "h"}}};
     send(r, g);
     ++r.granted;  // one more is welcome
     send(r, Credit{r.granted});
@@ -113,11 +119,13 @@ void FakeRun::restart_learner() {
     ranks_[i].step = checkpoint_on_disk_;
   }
   learner_step_ = checkpoint_on_disk_;
-  while (!lineage.empty() && lineage.rbegin()->first >= checkpoint_on_disk_) lineage.erase(std::prev(lineage.end()));
+  while (!lineage.empty() && lineage.rbegin()->first >= checkpoint_on_disk_)
+    lineage.erase(std::prev(lineage.end()));
   train_until_ = -1;
 }
 
-// All ranks have their share: the whole batch is put together and compared with what was delivered for this step before.
+// All ranks have their share: the whole batch is put together and compared with what was delivered for this
+// step before.
 void FakeRun::train(uint32_t step) {
   TrainedStep t;
   for (const GroupRewards& g : ranks_[0].batch->groups) t.groups.push_back(g.group);
@@ -129,8 +137,10 @@ void FakeRun::train(uint32_t step) {
       for (int32_t id : s.token_ids) ids += std::to_string(id) + " ";
       ASSERT_TRUE(t.samples.emplace(std::pair(s.group, s.index), ids).second) << "a sample in two shares";
       ASSERT_EQ(s.token_ids.size(), s.logprobs.size());
-      for (size_t i = 0; i < s.token_ids.size(); ++i) ASSERT_EQ(s.logprobs[i], -0.001f * static_cast<float>(s.token_ids[i]));
-      ASSERT_EQ(s.reward, grade("sample " + std::to_string(s.token_ids[0]))) << "the reward of another completion";
+      for (size_t i = 0; i < s.token_ids.size(); ++i)
+        ASSERT_EQ(s.logprobs[i], -0.001f * static_cast<float>(s.token_ids[i]));
+      ASSERT_EQ(s.reward, grade("sample " + std::to_string(s.token_ids[0])))
+          << "the reward of another completion";
       for (const VersionRun& v : s.versions) {
         const int64_t lag = int64_t{step} - v.version;
         ASSERT_LE(lag, options_.config.async.max_staleness);

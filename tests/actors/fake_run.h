@@ -1,6 +1,7 @@
-// A whole run in one thread: the real Coordinator on a real ledger file, with fake rollout, reward and learner processes
-// around it, a network that may break, a clock that is only a number, and kills of anything at any point. A killed coordinator
-// loses all that its ledger had not committed; a killed worker loses all it had.
+// A whole run in one thread: the real Coordinator on a real ledger file, with fake rollout, reward and
+// learner processes around it, a network that may break, a clock that is only a number, and kills of anything
+// at any point. A killed coordinator loses all that its ledger had not committed; a killed worker loses all
+// it had.
 #pragma once
 
 #include <unistd.h>
@@ -24,9 +25,10 @@ struct FakeRunOptions {
   uint64_t seed = 1;
   CoordinatorConfig config;
   size_t rollouts = 2, rewards = 2, ranks = 2;
-  double filtered = 0.2;           // share of groups whose rewards are all equal
-  double infra_error = 0.02;       // share of gradings that fail through no fault of the candidate
-  double crash_coordinator = 0, crash_rollout = 0, crash_reward = 0, crash_learner = 0, cut_link = 0, crash_all = 0;  // a tick
+  double filtered = 0.2;      // share of groups whose rewards are all equal
+  double infra_error = 0.02;  // share of gradings that fail through no fault of the candidate
+  double crash_coordinator = 0, crash_rollout = 0, crash_reward = 0, crash_learner = 0, cut_link = 0,
+         crash_all = 0;  // a tick
 };
 
 inline std::string temp_dir(const std::string& name) {
@@ -94,10 +96,13 @@ class FakeRun {
     bool left = false;
   };
 
-  explicit FakeRun(FakeRunOptions options, const std::string& dir) : options_(std::move(options)), dir_(dir), rng_(options_.seed) {
+  explicit FakeRun(FakeRunOptions options, const std::string& dir)
+      : options_(std::move(options)), dir_(dir), rng_(options_.seed) {
     start_coordinator();
-    for (size_t i = 0; i < options_.rollouts; ++i) rollouts_.emplace_back(), restart(rollouts_.back(), Role::rollout, "rollout", i);
-    for (size_t i = 0; i < options_.rewards; ++i) rewards_.emplace_back(), restart(rewards_.back(), Role::reward, "reward", i);
+    for (size_t i = 0; i < options_.rollouts; ++i)
+      rollouts_.emplace_back(), restart(rollouts_.back(), Role::rollout, "rollout", i);
+    for (size_t i = 0; i < options_.rewards; ++i)
+      rewards_.emplace_back(), restart(rewards_.back(), Role::reward, "reward", i);
     ranks_.resize(options_.ranks);
     restart_learner();
   }
@@ -161,7 +166,9 @@ class FakeRun {
     for (Rank& r : ranks_) lose_link(r);
     start_coordinator();
   }
-  void kill_rollout(size_t i) { ++crashes, restart(rollouts_[i], Role::rollout, "rollout", i), rollouts_[i].version = 0; }
+  void kill_rollout(size_t i) {
+    ++crashes, restart(rollouts_[i], Role::rollout, "rollout", i), rollouts_[i].version = 0;
+  }
   void kill_reward(size_t i) { ++crashes, restart(rewards_[i], Role::reward, "reward", i); }
   void kill_learner() { ++crashes, restart_learner(); }
 
@@ -221,8 +228,9 @@ class FakeRun {
     return true;
   }
   static bool reliable(const Message& m) {
-    return std::holds_alternative<Completion>(m) || std::holds_alternative<LeaseReturned>(m) || std::holds_alternative<Graded>(m) ||
-           std::holds_alternative<Trained>(m) || std::holds_alternative<Checkpointed>(m);
+    return std::holds_alternative<Completion>(m) || std::holds_alternative<LeaseReturned>(m) ||
+           std::holds_alternative<Graded>(m) || std::holds_alternative<Trained>(m) ||
+           std::holds_alternative<Checkpointed>(m);
   }
   void send(Peer& p, Message m) {
     Envelope e{0, std::move(m)};

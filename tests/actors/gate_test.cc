@@ -17,7 +17,8 @@ using Births = std::vector<Version>;
 // The design's formula as it is written: for every u, O(u) <= B * (u + eta - k + 1).
 bool feasible(const Births& outstanding, int64_t B, int64_t eta, int64_t k) {
   for (int64_t u = -2; u <= k + 8; ++u) {
-    const auto count = std::count_if(outstanding.begin(), outstanding.end(), [&](Version b) { return int64_t{b} <= u; });
+    const auto count =
+        std::count_if(outstanding.begin(), outstanding.end(), [&](Version b) { return int64_t{b} <= u; });
     if (count > 0 && count > B * (u + eta - k + 1)) return false;
   }
   return true;
@@ -128,9 +129,9 @@ TEST(Gate, BirthsMayRiseAndFallOnlyWhileFeasible) {
   EXPECT_TRUE(gate.may_lease(2));
 }
 
-// A run: workers with heavy-tailed sampling times and weights that arrive late, heavy-tailed grading, filtered groups,
-// workers that die and leave their groups to others. Nothing is dropped, the run ends, the lag reaches eta and never
-// passes it.
+// A run: workers with heavy-tailed sampling times and weights that arrive late, heavy-tailed grading,
+// filtered groups, workers that die and leave their groups to others. Nothing is dropped, the run ends, the
+// lag reaches eta and never passes it.
 struct Outcome {
   bool finished = false;
   uint32_t max_lag = 0;
@@ -138,7 +139,9 @@ struct Outcome {
 Outcome simulate(uint64_t seed, uint32_t B, uint32_t eta, size_t workers, bool slow_grading) {
   std::mt19937_64 rng(seed);
   auto uniform = [&] { return std::uniform_real_distribution<>(0, 1)(rng); };
-  auto heavy = [&](double scale) { return scale * std::pow(1 - uniform(), -0.7); };  // Pareto, infinite variance
+  auto heavy = [&](double scale) {
+    return scale * std::pow(1 - uniform(), -0.7);
+  };  // Pareto, infinite variance
   StalenessGate gate({B, eta});
   struct Event {
     double at;
@@ -154,8 +157,8 @@ Outcome simulate(uint64_t seed, uint32_t B, uint32_t eta, size_t workers, bool s
   std::vector<size_t> slots(workers, 1 + rng() % 3);
   std::vector<double> lateness(workers);
   for (double& l : lateness) l = rng() % 4 == 0 ? 20 : 0.5;
-  std::map<GroupId, size_t> sampling;      // group -> worker
-  std::vector<GroupId> orphans;            // of dead workers
+  std::map<GroupId, size_t> sampling;  // group -> worker
+  std::vector<GroupId> orphans;        // of dead workers
   GroupId next = 1;
   const double filtered = uniform() * 0.4;
   uint32_t step = 0;
@@ -226,9 +229,14 @@ Outcome simulate(uint64_t seed, uint32_t B, uint32_t eta, size_t workers, bool s
         ++step;
         for (size_t w = 0; w < workers; ++w) events.push({now + heavy(lateness[w]), 4, w, 0, step});
         break;
-      case 4: held[e.worker] = std::max(held[e.worker], e.version); break;
-      case 5: alive[e.worker] = true; break;
-      default: break;
+      case 4:
+        held[e.worker] = std::max(held[e.worker], e.version);
+        break;
+      case 5:
+        alive[e.worker] = true;
+        break;
+      default:
+        break;
     }
   }
   out.finished = step == total;

@@ -1,5 +1,5 @@
-// Fake workers over real sockets: a rollout, a reward worker and a learner rank that answer at once. For the benchmark
-// and for killing the real coordinator process.
+// Fake workers over real sockets: a rollout, a reward worker and a learner rank that answer at once. For the
+// benchmark and for killing the real coordinator process.
 #pragma once
 
 #include <atomic>
@@ -16,12 +16,13 @@ namespace cohort::testing {
 
 struct LinkRun {
   std::string endpoint;
-  uint64_t credit = 64;      // groups a rollout worker takes, jobs a reward worker takes
-  size_t tokens = 64;        // of each completion
+  uint64_t credit = 64;  // groups a rollout worker takes, jobs a reward worker takes
+  size_t tokens = 64;    // of each completion
   std::atomic<bool> stop{false};
   std::atomic<uint64_t> completions{0}, graded{0}, batches{0};
   std::mutex mutex;
-  std::map<uint32_t, std::vector<GroupId>> trained;  // by step, in the learner's lineage (it never restarts here)
+  std::map<uint32_t, std::vector<GroupId>>
+      trained;  // by step, in the learner's lineage (it never restarts here)
   std::string trouble;
 };
 
@@ -124,7 +125,11 @@ inline void link_reward(LinkRun& run, const std::string& name) {
         std::lock_guard lock(mutex);
         held.insert(job->job);
       }
-      Graded g{job->job, job->group, job->index, {{"rule", 1.0, {VerdictKind::passed, job->index % 2 ? 1.0 : 0.0, "", "{}", ""}}}, 0};
+      Graded g{job->job,
+               job->group,
+               job->index,
+               {{"rule", 1.0, {VerdictKind::passed, job->index % 2 ? 1.0 : 0.0, "", "{}", ""}}},
+               0};
       link.send(std::move(g));
       ++run.graded;
       {
@@ -185,11 +190,13 @@ inline void link_learner(LinkRun& run, uint32_t save) {
 }
 
 // A [run] with nothing but what the coordinator needs.
-inline std::string link_config(const std::string& dir, int total_steps, int groups, int generations, int heartbeat_ms = 100) {
-  return "[run]\nname = \"bench\"\ntotal_steps = " + std::to_string(total_steps) + "\nsave_steps = 5\n[data]\ntrain = \"" + dir +
+inline std::string link_config(const std::string& dir, int total_steps, int groups, int generations,
+                               int heartbeat_ms = 100) {
+  return "[run]\nname = \"bench\"\ntotal_steps = " + std::to_string(total_steps) +
+         "\nsave_steps = 5\n[data]\ntrain = \"" + dir +
          "/train.jsonl\"\n[rollout]\nnum_generations = " + std::to_string(generations) +
-         "\n[async]\ngroups_per_batch = " + std::to_string(groups) + "\n[coordinator]\nheartbeat_ms = " + std::to_string(heartbeat_ms) +
-         "\ntimeout_ms = 3000\n";
+         "\n[async]\ngroups_per_batch = " + std::to_string(groups) +
+         "\n[coordinator]\nheartbeat_ms = " + std::to_string(heartbeat_ms) + "\ntimeout_ms = 3000\n";
 }
 
 }  // namespace cohort::testing

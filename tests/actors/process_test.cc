@@ -1,5 +1,5 @@
-// The real cohort-coordinator process: killed with SIGKILL while workers talk to it over real sockets, stopped in order, and
-// what it says about bad input.
+// The real cohort-coordinator process: killed with SIGKILL while workers talk to it over real sockets,
+// stopped in order, and what it says about bad input.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -61,7 +61,9 @@ class Process : public ::testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(dir_); }
   void config(const std::string& toml) { std::ofstream(dir_ + "/run.toml") << toml; }
-  std::vector<std::string> arguments() const { return {"--config", dir_ + "/run.toml", "--run-dir", dir_ + "/run"}; }
+  std::vector<std::string> arguments() const {
+    return {"--config", dir_ + "/run.toml", "--run-dir", dir_ + "/run"};
+  }
   // Runs it to its end: exit code, and all it said.
   std::pair<int, std::string> run_once(std::vector<std::string> more = {}) {
     std::vector<std::string> a = arguments();
@@ -89,8 +91,10 @@ TEST_F(Process, SurvivesKillsWhileWorkersTalkToIt) {
   run.tokens = 8;
   ASSERT_FALSE(run.endpoint.empty());
   std::vector<std::thread> workers;
-  for (int i = 0; i < 2; ++i) workers.emplace_back([&, i] { link_rollout(run, "rollout-" + std::to_string(i)); });
-  for (int i = 0; i < 2; ++i) workers.emplace_back([&, i] { link_reward(run, "reward-" + std::to_string(i)); });
+  for (int i = 0; i < 2; ++i)
+    workers.emplace_back([&, i] { link_rollout(run, "rollout-" + std::to_string(i)); });
+  for (int i = 0; i < 2; ++i)
+    workers.emplace_back([&, i] { link_reward(run, "reward-" + std::to_string(i)); });
   workers.emplace_back([&] { link_learner(run, 5); });
   std::mt19937 rng(3);
   for (uint64_t kill = 0; kill < 3; ++kill) {
@@ -134,8 +138,10 @@ TEST_F(Process, StopsInOrderOnSigterm) {
   ASSERT_EQ(::kill(pid, SIGTERM), 0);
   EXPECT_EQ(wait_for(pid), 0) << text_of(dir_ + "/out");
   for (auto& w : workers) w.join();  // every worker was told and left
-  EXPECT_EQ(sql_number(dir_ + "/run", "SELECT MAX(next_step) FROM checkpoints"), static_cast<int64_t>(run.trained.size()));
-  EXPECT_EQ(sql_number(dir_ + "/run", "SELECT MAX(step)+1 FROM batches"), static_cast<int64_t>(run.trained.size()));
+  EXPECT_EQ(sql_number(dir_ + "/run", "SELECT MAX(next_step) FROM checkpoints"),
+            static_cast<int64_t>(run.trained.size()));
+  EXPECT_EQ(sql_number(dir_ + "/run", "SELECT MAX(step)+1 FROM batches"),
+            static_cast<int64_t>(run.trained.size()));
 }
 
 TEST_F(Process, BadInputIsOneClearLine) {

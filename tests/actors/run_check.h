@@ -33,7 +33,8 @@ inline int64_t sql_number(const std::string& dir, const std::string& sql) {
   return q.step() ? q.integer(0) : -1;
 }
 
-// Every step trained exactly once in the final lineage, no group in two steps, every drawn prompt accounted for.
+// Every step trained exactly once in the final lineage, no group in two steps, every drawn prompt accounted
+// for.
 inline void check_lineage(FakeRun& run, const FakeRunOptions& options, const std::string& dir) {
   const auto total = static_cast<uint32_t>(options.config.run.total_steps);
   ASSERT_EQ(run.lineage.size(), total);
@@ -41,11 +42,17 @@ inline void check_lineage(FakeRun& run, const FakeRunOptions& options, const std
   for (uint32_t step = 0; step < total; ++step) {
     ASSERT_TRUE(run.lineage.contains(step));
     ASSERT_EQ(run.lineage[step].groups.size(), static_cast<size_t>(options.config.async.groups_per_batch));
-    for (GroupId g : run.lineage[step].groups) ASSERT_TRUE(seen.insert(g).second) << "group " << g << " trained twice";
+    for (GroupId g : run.lineage[step].groups)
+      ASSERT_TRUE(seen.insert(g).second) << "group " << g << " trained twice";
   }
   EXPECT_EQ(sql_number(dir, "SELECT COUNT(*) FROM batches"), total);
-  EXPECT_EQ(sql_number(dir, "SELECT COUNT(*) FROM groups WHERE state='consumed'"), total * options.config.async.groups_per_batch);
-  EXPECT_EQ(sql_number(dir, "SELECT COUNT(*) FROM groups WHERE eval_version IS NULL AND state NOT IN ('consumed','filtered')"), 0)
+  EXPECT_EQ(sql_number(dir, "SELECT COUNT(*) FROM groups WHERE state='consumed'"),
+            total * options.config.async.groups_per_batch);
+  EXPECT_EQ(
+      sql_number(
+          dir,
+          "SELECT COUNT(*) FROM groups WHERE eval_version IS NULL AND state NOT IN ('consumed','filtered')"),
+      0)
       << "a group was lost on its way";
   // draws are 0, 1, 2 … without a gap or a repetition: no prompt was skipped, none was used twice in an epoch
   EXPECT_EQ(sql_number(dir, "SELECT COUNT(DISTINCT draw) FROM groups WHERE eval_version IS NULL"),
@@ -54,7 +61,10 @@ inline void check_lineage(FakeRun& run, const FakeRunOptions& options, const std
             sql_number(dir, "SELECT COUNT(*) FROM groups WHERE eval_version IS NULL"));
   // a verdict of ours never became a reward
   EXPECT_EQ(sql_number(dir, "SELECT COUNT(*) FROM verdicts WHERE kind IN ('infra_error','cancelled')"), 0);
-  EXPECT_EQ(sql_number(dir, "SELECT COUNT(*) FROM completions c JOIN groups g USING(group_id) WHERE g.state='consumed' AND reward IS NULL"), 0);
+  EXPECT_EQ(sql_number(dir,
+                       "SELECT COUNT(*) FROM completions c JOIN groups g USING(group_id) WHERE "
+                       "g.state='consumed' AND reward IS NULL"),
+            0);
 }
 
 }  // namespace cohort::testing
