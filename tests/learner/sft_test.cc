@@ -42,12 +42,15 @@ class Sft : public ::testing::Test {
     std::vector<std::string> words;
     for (int i = 0; i < 10; ++i) words.push_back(std::to_string(i));
     write_word_model(dir + "/model", words, {2, 32, 4, 2, 64, 32});
-    // two digits in, the same the other way round out
+    // Two digits in, the second of them twice out. Never the same two: without a BOS token nothing tells a
+    // model how many equal tokens it has seen.
     std::ofstream train(dir + "/train.jsonl"), eval(dir + "/eval.jsonl");
-    for (int i = 0; i < 100; ++i)
-      ((i * 7) % 10 == 3 ? eval : train) << json{{"prompt", fmt::format("{} {}", i / 10, i % 10)},
-                                                 {"completion", fmt::format("{} {}", i % 10, i / 10)}}
-                                         << "\n";
+    for (int i = 0; i < 100; ++i) {
+      if (i % 11 == 0) continue;
+      (i % 11 == 3 ? eval : train) << json{{"prompt", fmt::format("{} {}", i / 10, i % 10)},
+                                           {"completion", fmt::format("{} {}", i % 10, i % 10)}}
+                                   << "\n";
+    }
   }
   void TearDown() override { fs::remove_all(dir); }
 
@@ -61,8 +64,8 @@ class Sft : public ::testing::Test {
         dir, name, max_steps, more);
   }
   // As a process of its own, under mpirun.
-  int mpirun(const std::string& name, int ranks, const std::string& more = "") {
-    std::ofstream(dir + "/" + name + ".toml") << run_file(name, more);
+  int mpirun(const std::string& name, int ranks, int max_steps) {
+    std::ofstream(dir + "/" + name + ".toml") << run_file(name, "", max_steps);
     return testing::mpirun(
         ranks, std::string(COHORT_BIN_DIR) + "/cohort-learner sft --config " + dir + "/" + name + ".toml",
         dir + "/log");
@@ -89,21 +92,28 @@ class Sft : public ::testing::Test {
   std::atomic<bool> stop = false;
 };
 
-TEST_F(Sft, LearnsTheSameOnOneAndTwoRanks) {
+TEST_F(Sft, Learns) {
   ASSERT_EQ(run("one"), "");
-  ASSERT_EQ(mpirun("two", 2), 0) << log();
-  const auto one = metrics("one"), two = metrics("two");
+  const auto one = metrics("one");
   ASSERT_EQ(one.size(), 120u);
-  ASSERT_EQ(two.size(), 120u);
-  for (size_t i = 0; i < 10; ++i)
-    EXPECT_NEAR(one[i]["loss"].get<double>(), two[i]["loss"].get<double>(), 1e-4) << i;
   EXPECT_GT(one[0]["loss"].get<double>(), 2);
   EXPECT_LT(one[119]["loss"].get<double>(), 0.1);
   EXPECT_LT(one[119]["eval_loss"].get<double>(), 0.5);  // digits it has not seen together
+}
+
+TEST_F(Sft, TwoRanksDoWhatOneDoes) {
+  ASSERT_EQ(run("one", "", 15), "");
+  ASSERT_EQ(mpirun("two", 2, 15), 0) << log();
+  const auto one = metrics("one"), two = metrics("two");
+  ASSERT_EQ(one.size(), 15u);
+  ASSERT_EQ(two.size(), 15u);
+  for (size_t i = 0; i < 15; ++i)
+    EXPECT_NEAR(one[i]["loss"].get<double>(), two[i]["loss"].get<double>(), 1e-4) << i;
+  EXPECT_NEAR(one[14]["eval_loss"].get<double>(), two[14]["eval_loss"].get<double>(), 1e-4);
   const ModelConfig config = ModelConfig::read(dir + "/two/sft");
   EXPECT_GT(read_weights(dir + "/two/sft", config, DType::f32).data.size(), 0u);
   EXPECT_TRUE(fs::exists(dir + "/two/sft/tokenizer.json"));
-  EXPECT_THAT(log(), HasSubstr("step 120/120"));
+  EXPECT_THAT(log(), HasSubstr("step 15/15"));
 }
 
 TEST_F(Sft, StoppedAndStartedAgainEndsTheSame) {
@@ -131,8 +141,8 @@ TEST_F(Sft, RefusesAnotherConfigurationAndBadData) {
   EXPECT_THAT(run("c", "learning_rat = 1"), HasSubstr("learning_rate"));
   EXPECT_THAT(run("d", "device = \"tpu\""), HasSubstr("\"tpu\""));
   std::ofstream(dir + "/train.jsonl", std::ios::app) << "{\"prompt\": \"1\"}\n";
-  EXPECT_EQ(mpirun("b", 2), 1);
-  EXPECT_THAT(log(), HasSubstr("cohort-learner: " + dir + "/train.jsonl:91: has no \"completion\""));
+  EXPECT_EQ(mpirun("b", 2, 3), 1);
+  EXPECT_THAT(log(), HasSubstr("cohort-learner: " + dir + "/train.jsonl:82: has no \"completion\""));
 }
 
 TEST_F(Sft, DataMasksPromptsAndNamesLines) {
