@@ -6,23 +6,20 @@
 //
 // What each part consumes, what it waits for, what unblocks it, how it ends:
 //
-//   leases     consume rollout credit and prompts; wait while the gate is closed for the weights the workers
-//   hold;
+//   leases     consume rollout credit and prompts; wait while the gate is closed for the weights the workers hold;
 //              unblocked by a delivered batch, a filtered group or newer weights; end when the groups
 //              outstanding are all that the remaining steps need, or at shutdown.
-//   jobs       consume reward credit and sampled completions, earliest deadline first; wait for credit; end
-//   with the groups. batches    consume ready groups; a learner's request waits until the gate can choose;
-//   end at total_steps or when
-//              winding down, with NoMoreBatches.
-//   eval       consumes rollout credit before training does, when a version that is due was announced; not
-//   gated. Acks and every message that follows from a state change wait in `outgoing_` until the ledger has
-//   committed that change.
-//              So nothing a worker was told can be undone by a crash: a lease exists before it is worked on,
-//              a completion before it is graded, a batch before a rank trains on it. docs/guarantees.md
-//              builds on this one rule.
-//   shutdown   leases and jobs stop, workers are told to leave, learners get NoMoreBatches at the first step
-//   no rank was
-//              given, write a checkpoint and leave; ends when all have left or after shutdown_s.
+//   jobs       consume reward credit and sampled completions, earliest deadline first; wait for credit; end with
+//              the groups.
+//   batches    consume ready groups; a learner's request waits until the gate can choose; end at total_steps or
+//              when winding down, with NoMoreBatches.
+//   eval       consumes rollout credit before training does, when a version that is due was announced; not gated.
+//   shutdown   leases and jobs stop, workers are told to leave, learners get NoMoreBatches at the first step no
+//              rank was given, write a checkpoint and leave; ends when all have left or after shutdown_s.
+//
+// Acks and every message that follows from a state change wait in `outgoing_` until the ledger has committed that
+// change. So nothing a worker was told can be undone by a crash: a lease exists before it is worked on, a completion
+// before it is graded, a batch before a rank trains on it. docs/guarantees.md builds on this one rule.
 #include "actors/coordinator.h"
 
 #include <fmt/core.h>

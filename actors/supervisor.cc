@@ -278,6 +278,11 @@ size_t Supervisor::running_count() const {
       std::count_if(children_.begin(), children_.end(), [](const Child& c) { return c.pid != 0; }));
 }
 
+size_t Supervisor::active_count() const {
+  return static_cast<size_t>(std::count_if(children_.begin(), children_.end(),
+                                           [](const Child& c) { return c.pid != 0 || c.waiting; }));
+}
+
 void Supervisor::kill_all() {
   no_more_restarts();
   for (const Child& child : children_) {

@@ -75,6 +75,7 @@ class Supervisor {
   void send_all(int signal);
   bool running(const std::string& name) const;
   size_t running_count() const;
+  size_t active_count() const;               // running or waiting for their restart
   pid_t pid(const std::string& name) const;  // of its guard, whose child it is; 0 when it does not run
   // SIGKILL to every child and its group, then to whatever of theirs came to us; returns when nothing is
   // left.

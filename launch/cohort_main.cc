@@ -15,6 +15,7 @@ const std::vector<Verb>& verbs() {
   static const std::vector<Verb> table = {
       {"train", "the whole loop on this machine: RUN.toml; goes on where it stopped if the run folder exists",
        command_train, ""},
+      {"run", "the same under mpirun, on a cluster", command_run, ""},
       {"rollout", "a rollout worker that joins a running job: --join ENDPOINT", nullptr, "cohort-rollout"},
       {"reward", "a reward worker that joins a running job: --join ENDPOINT", nullptr, "cohort-reward"},
       {"status", "who is there, queues, waits, staleness: RUN_DIR or ENDPOINT", command_status, ""},
@@ -25,9 +26,7 @@ const std::vector<Verb>& verbs() {
       {"eval", "pass@k and maj@k of a model on a file of prompts, with confidence intervals", nullptr,
        "cohort-rollout"},
       {"verify", "one typed verdict a line: math, code, countdown, format", nullptr, "cohort-reward"},
-#ifdef COHORT_HAS_TOKENIZE
       {"tokenize", "text to token ids, or back with --decode", command_tokenize, ""},
-#endif
       {"data", "make or import prompt sets: countdown, gsm8k, humaneval", command_data, ""},
       {"report", "a self-contained HTML page of a run: RUN_DIR", command_report, ""},
       {"guard", "", command_guard, "", true},

@@ -28,8 +28,11 @@ void need_file(const TomlTable& file, const char* section, const char* key, cons
 
 void check(const TomlTable& file, const std::string& path, const RunConfig& config, Purpose purpose) {
   need(file, path, "run", "dir", config.run.dir);
-  need(file, path, "model", "path", config.model.path);
-  need_file(file, "model", "path", config.model.path);
+  const bool own_model = purpose == Purpose::sft && !config.sft.model.empty();
+  need(file, path, own_model ? "sft" : "model", own_model ? "model" : "path",
+       own_model ? config.sft.model : config.model.path);
+  need_file(file, own_model ? "sft" : "model", own_model ? "model" : "path",
+            own_model ? config.sft.model : config.model.path);
   if (purpose == Purpose::sft) {
     need(file, path, "sft", "train", config.sft.train);
     need_file(file, "sft", "train", config.sft.train);
@@ -62,17 +65,16 @@ RunFolder::RunFolder(const RunConfig& config, Purpose purpose) : path_(config.ru
   make_folder(path_);
   make_folder(log_dir());
   const std::string lock_path = path_ + "/lock";
-  lock_ = open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (lock_ < 0) fail("{}: cannot be written: {}", lock_path, std::strerror(errno));
-  if (flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+  lock_.fd = open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (lock_.fd < 0) fail("{}: cannot be written: {}", lock_path, std::strerror(errno));
+  if (flock(lock_.fd, LOCK_EX | LOCK_NB) != 0) {
     char owner[32] = {};
-    const bool known = pread(lock_, owner, sizeof owner - 1, 0) > 0;
-    close(lock_);
+    const bool known = pread(lock_.fd, owner, sizeof owner - 1, 0) > 0;
     fail("{}: the run folder is in use by another process{}", path_,
          known ? " (" + std::string(owner) + ")" : "");
   }
   const std::string owner = "pid " + std::to_string(getpid());
-  if (ftruncate(lock_, 0) != 0 || pwrite(lock_, owner.data(), owner.size(), 0) < 0)
+  if (ftruncate(lock_.fd, 0) != 0 || pwrite(lock_.fd, owner.data(), owner.size(), 0) < 0)
     fail("{}: cannot be written: {}", lock_path, std::strerror(errno));
 
   const std::string resolved = write_options(config);
@@ -86,8 +88,8 @@ RunFolder::RunFolder(const RunConfig& config, Purpose purpose) : path_(config.ru
   write_text(config_path(), resolved);
 }
 
-RunFolder::~RunFolder() {
-  if (lock_ >= 0) close(lock_);
+RunFolder::Lock::~Lock() {
+  if (fd >= 0) close(fd);
 }
 
 }  // namespace cohort

@@ -77,7 +77,6 @@ class RunFolder {
   // configuration as run.toml (sft.toml for Purpose::sft: a run and its cold start may share a folder).
   // `resumes` tells whether it was there before.
   explicit RunFolder(const RunConfig& config, Purpose purpose = Purpose::train);
-  ~RunFolder();
   RunFolder(const RunFolder&) = delete;
 
   bool resumes() const { return resumes_; }
@@ -89,7 +88,10 @@ class RunFolder {
   std::string path_;
   Purpose purpose_;
   bool resumes_ = false;
-  int lock_ = -1;
+  struct Lock {  // a member of its own, so that a constructor that throws lets go as well
+    int fd = -1;
+    ~Lock();
+  } lock_;
 };
 
 }  // namespace cohort

@@ -1,6 +1,6 @@
 #include "learner/collectives.h"
 
-#include <sched.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 #include <algorithm>
@@ -13,6 +13,7 @@ namespace cohort {
 namespace {
 
 constexpr int64_t kNothing = INT64_MAX;
+constexpr size_t kFew = 1024;               // elements that everybody simply sends to everybody
 constexpr size_t kBlock = size_t{8} << 20;  // elements reduced at once: bounds the second buffer
 
 void sleep_us(long us) {
@@ -38,19 +39,16 @@ Collectives::Collectives(MPI_Comm communicator) : comm_(communicator) {
   MPI_Comm_size(comm_, &size_);
 }
 
-// brisk: everybody is here, the transfer takes microseconds to milliseconds: give the core away but come back
-// at once. Otherwise: sleep, longer the longer it lasts, up to a millisecond.
+// brisk: everybody is here, the transfer takes microseconds to milliseconds: come back at once. Otherwise
+// sleep, longer the longer it lasts, up to a millisecond. No sched_yield: among busy processes it costs whole
+// time slices, where one that wakes from a sleep is run soon.
 void Collectives::wait(MPI_Request& request, bool brisk) {
   const auto began = std::chrono::steady_clock::now();
   int done = 0;
   for (int tries = 0;; ++tries) {
     MPI_Test(&request, &done, MPI_STATUS_IGNORE);
     if (done) break;
-    if (brisk && tries < 200) {
-      sched_yield();
-    } else {
-      sleep_us(brisk ? 20 : std::min(1000, 50 + 10 * tries));
-    }
+    if (tries >= 20) sleep_us(brisk ? 20 : std::min(1000, 20 + 5 * tries));
   }
   waited_s_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
 }
@@ -65,28 +63,38 @@ void Collectives::barrier() {
 // Reduce-scatter and all-gather by hand: each rank gets everybody's piece of its slice, adds them in rank
 // order and hands the result to all. The bytes moved are those of a ring, and only one rank ever rounds an
 // element.
+// A few numbers go to everybody at once, and each rank adds them in the same order.
 template <class T>
-void Collectives::sum_slices(std::span<T> values) {
+void Collectives::sum_in_rank_order(std::span<T> values, bool all_here) {
   if (size_ == 1 || values.empty()) return;
-  barrier();
   const size_t ranks = static_cast<size_t>(size_);
   std::vector<T> pieces, out;
+  const auto add = [&pieces, ranks](size_t stride, size_t i) {
+    double sum = 0;
+    for (size_t r = 0; r < ranks; ++r) sum += static_cast<double>(pieces[r * stride + i]);
+    return static_cast<T>(sum);
+  };
+  MPI_Request request;
+  if (values.size() <= kFew) {
+    const int n = static_cast<int>(values.size());
+    pieces.resize(values.size() * ranks);
+    MPI_Iallgather(values.data(), n, type_of<T>(), pieces.data(), n, type_of<T>(), comm_, &request);
+    wait(request, all_here);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = add(values.size(), i);
+    return;
+  }
+  if (!all_here) barrier();
   for (size_t at = 0; at < values.size(); at += kBlock) {
     std::span<T> block = values.subspan(at, std::min(kBlock, values.size() - at));
     const size_t slice = (block.size() + ranks - 1) / ranks;
     out.assign(slice * ranks, T{});
     pieces.resize(slice * ranks);
     std::copy(block.begin(), block.end(), out.begin());
-    MPI_Request request;
     MPI_Ialltoall(out.data(), static_cast<int>(slice), type_of<T>(), pieces.data(), static_cast<int>(slice),
                   type_of<T>(), comm_, &request);
     wait(request, true);
     std::vector<T> mine(slice);
-    for (size_t i = 0; i < slice; ++i) {
-      double sum = 0;
-      for (size_t r = 0; r < ranks; ++r) sum += static_cast<double>(pieces[r * slice + i]);
-      mine[i] = static_cast<T>(sum);
-    }
+    for (size_t i = 0; i < slice; ++i) mine[i] = add(slice, i);
     MPI_Iallgather(mine.data(), static_cast<int>(slice), type_of<T>(), out.data(), static_cast<int>(slice),
                    type_of<T>(), comm_, &request);
     wait(request, true);
@@ -94,11 +102,11 @@ void Collectives::sum_slices(std::span<T> values) {
   }
 }
 
-void Collectives::sum(std::span<float> values) {
-  sum_slices(values);
+void Collectives::sum(std::span<float> values, bool all_here) {
+  sum_in_rank_order(values, all_here);
 }
-void Collectives::sum(std::span<double> values) {
-  sum_slices(values);
+void Collectives::sum(std::span<double> values, bool all_here) {
+  sum_in_rank_order(values, all_here);
 }
 
 int64_t Collectives::min(int64_t value) {
@@ -146,6 +154,13 @@ MpiSession::MpiSession() {
   if (!std::getenv("OMPI_COMM_WORLD_SIZE") && !std::getenv("PMI_SIZE") && !std::getenv("PMIX_RANK")) return;
   int provided = 0;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
+  comm_ = MPI_COMM_WORLD;
+  if (const char* learners = std::getenv("COHORT_LEARNER_RANKS")) {
+    int rank = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_split(MPI_COMM_WORLD, rank < std::atoi(learners) ? 0 : 1, rank, &comm_);
+  }
+  prctl(PR_SET_TIMERSLACK, 1000);  // this thread's short sleeps end when asked, not 50 us later
   started_ = true;
 }
 
@@ -156,7 +171,7 @@ MpiSession::~MpiSession() {
 }
 
 Collectives MpiSession::world() const {
-  return started_ ? Collectives(MPI_COMM_WORLD) : Collectives();
+  return started_ ? Collectives(comm_) : Collectives();
 }
 
 void MpiSession::abort(int exit_code) {

@@ -28,9 +28,10 @@ class Collectives {
   bool is_root() const { return rank_ == 0; }
 
   void barrier();
-  // Sums added in double, in rank order, rounded once.
-  void sum(std::span<float> values);
-  void sum(std::span<double> values);
+  // Sums added in double, in rank order, rounded once. all_here: another collective has just ended, so that
+  // waiting for everybody to arrive can be left out.
+  void sum(std::span<float> values, bool all_here = false);
+  void sum(std::span<double> values, bool all_here = false);
   int64_t min(int64_t value);
   int64_t max(int64_t value);
   void broadcast(std::span<std::byte> bytes, int root = 0);
@@ -43,7 +44,7 @@ class Collectives {
 
  private:
   template <class T>
-  void sum_slices(std::span<T> values);
+  void sum_in_rank_order(std::span<T> values, bool all_here);
   void wait(MPI_Request& request, bool brisk);
 
   MPI_Comm comm_ = MPI_COMM_NULL;
@@ -52,7 +53,9 @@ class Collectives {
 };
 
 // MPI_Init for the process when it was started by mpirun (or srun with PMI), and MPI_Finalize at its end;
-// nothing otherwise.
+// nothing otherwise. With COHORT_LEARNER_RANKS=L (`cohort run`, where one mpirun starts the supervisors as well)
+// the first L ranks have a communicator of their own, and the others another; all of them take part in start
+// and end.
 class MpiSession {
  public:
   MpiSession();
@@ -65,6 +68,7 @@ class MpiSession {
 
  private:
   bool started_ = false;
+  MPI_Comm comm_ = MPI_COMM_NULL;
 };
 
 }  // namespace cohort

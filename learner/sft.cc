@@ -63,9 +63,8 @@ class Tuner {
     on_root(ranks_,
             [&] { metrics_.emplace(run_.run_dir + "/sft-metrics.jsonl", static_cast<uint64_t>(step)); });
     Progress progress(ranks_.is_root(), step, total_steps_);
-    bool stopped = false;
     double eval_loss = 0;
-    while (step < total_steps_ && !stopped) {
+    while (step < total_steps_ && !stopped_) {
       const auto began = Clock::now();
       std::vector<Metric> metrics = update(step);
       ++step;
@@ -80,13 +79,12 @@ class Tuner {
         eval_loss = evaluate();
         metrics.push_back({"eval_loss", eval_loss});
       }
-      on_root(ranks_, [&] { metrics_->write(static_cast<uint64_t>(step - 1), metrics); });
+      write_metrics(step - 1, metrics);
       progress.show(step, smooth_loss_, eval_loss, smooth_speed_);
-      stopped = ranks_.max(stop_) != 0;
-      if (stopped || step == total_steps_ || (o_.save_steps > 0 && step % o_.save_steps == 0))
+      if (stopped_ || step == total_steps_ || (o_.save_steps > 0 && step % o_.save_steps == 0))
         state_->save(static_cast<uint64_t>(step));
     }
-    if (stopped && step < total_steps_) {
+    if (stopped_ && step < total_steps_) {
       if (ranks_.is_root()) log::info("sft stopped after step {}; the same command continues", step);
       return;
     }
@@ -152,7 +150,8 @@ class Tuner {
       tokens += static_cast<double>(s->tokens.size());
     }
     std::vector<const SftSample*> mine;
-    for (int32_t i : balanced_shares(lengths, ranks_.size())[static_cast<size_t>(ranks_.rank())])
+    const auto shares = balanced_shares(lengths, ranks_.size());
+    for (int32_t i : shares[static_cast<size_t>(ranks_.rank())])
       mine.push_back(samples[static_cast<size_t>(i)]);
     return mine;
   }
@@ -176,18 +175,22 @@ class Tuner {
       batch.push_back(&train_.samples[order_->at(static_cast<uint64_t>(step * o_.batch_size + i))]);
     double targets = 0, tokens = 0;
     const auto mine = share(batch, targets, tokens);
-    std::vector<double> loss{0};
+    // What the ranks tell each other of this update; it also is the wait for the slowest of them.
+    std::vector<double> told{0, stop_ ? 1.0 : 0.0, error_.empty() ? 0.0 : 1.0};
+    double& loss = told[0];
     policy_->zero_gradients();
     packed(mine, [&](const PackedBatch& pack) {
       policy_->forward_backward(pack, 1, false,
                                 [&](const TokenScores& scores, std::span<float> grad, std::span<float>) {
                                   for (float logprob : scores.logprobs)
-                                    loss[0] -= static_cast<double>(logprob) / targets;
+                                    loss -= static_cast<double>(logprob) / targets;
                                   std::fill(grad.begin(), grad.end(), static_cast<float>(-1 / targets));
                                 });
     });
-    ranks_.sum(policy_->gradients());
-    ranks_.sum(loss);
+    ranks_.sum(told);
+    ranks_.sum(policy_->gradients(), true);
+    stopped_ = told[1] > 0;
+    if (told[2] > 0) throw Error(ranks_.first_error(error_));
     const AdamW::Step done = optimizer_->step(policy_->parameters(), policy_->gradients());
     if (done.skipped && ++skipped_ >= 10)
       fail(
@@ -195,11 +198,21 @@ class Tuner {
           "sft.learning_rate",
           skipped_, step);
     if (!done.skipped) skipped_ = 0;
-    return {{"loss", loss[0]},
+    return {{"loss", loss},
             {"tokens", tokens},
             {"learnt_tokens", targets},
             {"grad_norm", done.grad_norm},
             {"learning_rate", done.learning_rate}};
+  }
+
+  // A failure is told to the other ranks with the next update.
+  void write_metrics(int64_t step, const std::vector<Metric>& metrics) {
+    if (!ranks_.is_root() || !error_.empty()) return;
+    try {
+      metrics_->write(static_cast<uint64_t>(step), metrics);
+    } catch (const Error& e) {
+      error_ = e.what();
+    }
   }
 
   double evaluate() {
@@ -227,6 +240,8 @@ class Tuner {
   std::optional<MetricsFile> metrics_;  // rank 0
   int64_t total_steps_ = 0;
   int skipped_ = 0;
+  bool stopped_ = false;  // some rank was told to stop
+  std::string error_;     // this rank's, for all to know at the next update
   double smooth_loss_ = 0, smooth_speed_ = 0;
 };
 

@@ -3,9 +3,12 @@
 
 #include <set>
 
+#include "reward/code.h"
 #include "reward/countdown.h"
 #include "reward/format.h"
+#include "reward/length.h"
 #include "reward/math/math_grader.h"
+#include "reward/process.h"
 #include "reward/record.h"
 
 namespace cohort {
@@ -18,9 +21,8 @@ struct Kind {
 
 const std::vector<Kind>& kinds() {
   static const std::vector<Kind> table = {
-      {"countdown", make_countdown_grader},
-      {"format", make_format_grader},
-      {"math", make_math_grader},
+      {"countdown", make_countdown_grader}, {"format", make_format_grader},   {"math", make_math_grader},
+      {"code", make_code_grader},           {"process", make_process_grader}, {"length", make_length_grader},
   };
   return table;
 }

@@ -8,14 +8,9 @@
 #include <string_view>
 
 #include "reward/grader.h"
+#include "reward/infra_error.h"
 
 namespace cohort {
-
-// A fault of the record or of the machine, never of the candidate: becomes an infra_error with this reason.
-class InfraError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
 
 // The record as an object. Throws InfraError when it is none.
 nlohmann::json parse_record(const std::string& text);

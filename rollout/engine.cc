@@ -73,15 +73,14 @@ void Engine::add(EngineRequest request) {
   for (const std::string& s : p.stop)
     if (s.empty()) fail("a stop string is empty");
 
-  std::erase_if(request.indices, [&](uint32_t index) {
-    for (const Group& g : groups_) {
-      if (g.request.group != request.group) continue;
-      if (std::find(g.waiting.begin(), g.waiting.end(), index) != g.waiting.end()) return true;
-      for (const auto& s : running_)
-        if (s->group == &g && s->index == index) return true;
-    }
-    return false;
-  });
+  for (const Group& g : groups_) {
+    if (g.request.group != request.group) continue;
+    std::erase_if(request.indices, [&](uint32_t index) {
+      return std::find(g.waiting.begin(), g.waiting.end(), index) != g.waiting.end() ||
+             std::any_of(running_.begin(), running_.end(),
+                         [&](const auto& s) { return s->group == &g && s->index == index; });
+    });
+  }
   std::sort(request.indices.begin(), request.indices.end());
   request.indices.erase(std::unique(request.indices.begin(), request.indices.end()), request.indices.end());
   if (request.indices.empty()) return;

@@ -271,7 +271,16 @@ void Worker::load(const Welcome& welcome) {
 }
 
 void Worker::run() {
-  const Welcome welcome = link_.wait_welcome(options_.welcome_s);
+  const auto began = Clock::now();
+  const auto undecided = [&] { return link_.conversations() == 0 && link_.ended().empty(); };
+  while (undecided() && seconds_since(began) < options_.welcome_s) {
+    if (options_.stop && options_.stop()) return log::info("asked to stop before the coordinator answered");
+    std::this_thread::sleep_for(kIdleWait);
+  }
+  if (undecided())
+    fail("no answer from the coordinator at {} within {:g} s: is it running?", options_.endpoint,
+         options_.welcome_s);
+  const Welcome welcome = link_.wait_welcome(1);  // it is there, or the reason why not
   load(welcome);
   log::info("joined run '{}' at {}: {} sequences at once, weights of version {}{}", welcome.run_id,
             options_.endpoint, rollout_.max_num_seqs, engine_->version(),
@@ -335,12 +344,12 @@ void Worker::on_lease(const Lease& lease) {
   const std::vector<uint32_t> fresh = standing_.new_of(lease);
   if (fresh.empty()) return;
   if (leaving_) return return_leases({{lease.group, fresh}});
+  standing_.take(lease.group, fresh);  // first of all: a Hello from here on must know it
   try {
     const auto record = nlohmann::ordered_json::parse(lease.prompt_json, nullptr, false);
     if (!record.is_object()) fail("the prompt's record is not a JSON object");
     EngineRequest request{lease.group, fresh, model_.prompts->encode(record), lease.sampling};
     engine_->add(std::move(request));
-    standing_.take(lease.group, fresh);
   } catch (const Error& e) {
     log::warn("group {} cannot be sampled: {}", lease.group, e.what());
     return_leases({{lease.group, lease.indices}}, e.what());

@@ -3,6 +3,8 @@
 #include <zmq.h>
 
 #include <array>
+#include <deque>
+#include <set>
 
 #include "transport/base/error.h"
 #include "transport/base/log.h"
@@ -19,6 +21,8 @@ constexpr int kHighWater = 4096;
 constexpr int64_t kMaxFrame = int64_t{1} << 30;
 // Messages handed out at once, so that a flood from some peers cannot keep the caller from its other work.
 constexpr size_t kAtOnce = 1024;
+// Peers whose conversation was ended here and whose last messages may still be under way.
+constexpr size_t kDistrusted = 4096;
 
 }  // namespace
 
@@ -27,6 +31,8 @@ struct Router::Impl {
   zmq::Socket socket;
   std::string endpoint;
   uint64_t malformed = 0;
+  std::set<PeerId> distrusted;
+  std::deque<PeerId> in_order;  // the same, oldest first
 
   explicit Impl(const std::string& wanted) : socket(context, ZMQ_ROUTER) {
     socket.set(ZMQ_ROUTER_MANDATORY, 1);
@@ -42,10 +48,23 @@ struct Router::Impl {
     endpoint = socket.bind(wanted);
   }
 
-  void count_malformed(const std::string& why) {
+  // A message is missing now from what this peer sent, and an Ack of a later one would stand for it too. So
+  // nothing more is taken from this conversation; the worker is told to begin another, in which it sends
+  // again what has no Ack.
+  void distrust(const PeerId& peer, const std::string& why) {
     ++malformed;
     if (malformed <= 10 || malformed % 1000 == 0)
-      log::warn("{}: message {} that cannot be read was left out: {}", endpoint, malformed, why);
+      log::warn("{}: message {} that cannot be read, its sender has to begin anew: {}", endpoint, malformed,
+                why);
+    distrusted.insert(peer);
+    in_order.push_back(peer);
+    if (in_order.size() > kDistrusted) {
+      distrusted.erase(in_order.front());
+      in_order.pop_front();
+    }
+    std::string again = encode({0, HelloAgain{}});
+    std::array<std::string_view, 2> frames = {peer, again};
+    socket.send(frames);
   }
 };
 
@@ -73,14 +92,13 @@ std::vector<Incoming> Router::receive(int timeout_ms, int wake_fd) {
   while (messages.size() < kAtOnce) {
     auto frames = impl_->socket.receive();
     if (!frames) break;
-    if (frames->size() != 2) {
-      impl_->count_malformed(fmt::format("{} frames in place of 2", frames->size()));
-      continue;
-    }
+    PeerId peer = frames->front().string();
+    if (impl_->distrusted.contains(peer)) continue;
     try {
-      messages.push_back({(*frames)[0].string(), decode((*frames)[1].bytes())});
+      if (frames->size() != 2) fail("{} frames in place of 2", frames->size());
+      messages.push_back({peer, decode((*frames)[1].bytes())});
     } catch (const Error& e) {
-      impl_->count_malformed(e.what());
+      impl_->distrust(peer, e.what());
     }
   }
   return messages;

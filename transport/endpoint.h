@@ -31,7 +31,8 @@ class Router {
   // The endpoint others can connect to: the bound port with this host's address (127.0.0.1 when bound to
   // loopback).
   const std::string& endpoint() const;
-  // False when the peer is gone (or does not take more): the caller treats the worker as lost.
+  // False when the peer is gone (or does not take more): the caller treats the worker as lost. Throws Error
+  // for a message that check() refuses.
   bool send(const PeerId& peer, const Envelope& envelope);
   // All messages that are there, after waiting at most timeout_ms for the first (-1: for ever) or for wake_fd
   // to be readable. A message that does not decode is logged and counted, and dropped: its sender sends it

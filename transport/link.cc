@@ -121,6 +121,7 @@ void Link::Impl::run() {
       was_connected = std::exchange(is_connected, false);
       latest.clear();  // it belonged to the conversation that is over
     }
+    if (stopping()) break;
     if (was_connected) {
       alone_since = Clock::now();
       log::warn("lost the coordinator at {} ({}); trying again", options.endpoint, lost);

@@ -40,7 +40,8 @@ pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(TOMLPP REQUIRED IMPORTED_TARGET tomlplusplus)
-pkg_check_modules(MPI REQUIRED IMPORTED_TARGET ompi-c)  # the C interface: no C++ bindings, no wrapper compiler
+pkg_check_modules(MPI REQUIRED IMPORTED_TARGET ompi-c)  # the C interface: no wrapper compiler
+target_compile_definitions(PkgConfig::MPI INTERFACE OMPI_SKIP_MPICXX)  # nor the old C++ bindings
 
 # LibTorch, CPU. The wheel's own find_package needs a CUDA toolkit and links all of it, so: two libraries by
 # hand. -idirafter because the wheel's include folder also carries its own fmt, newer than the system's.
@@ -104,7 +105,9 @@ endfunction()
 
 # The one precompiled header for files that include Torch: 32 s a file without it, 14 s with it.
 function(cohort_torch_pch target)
-  target_compile_options(${target} PRIVATE -fpch-preprocess)  # lets ccache see into the header
+  # -fpch-preprocess lets ccache see into the header; -fPIC for programs too, as a header compiled for libraries is refused
+  # under a program's -fPIE
+  target_compile_options(${target} PRIVATE -fpch-preprocess -fPIC)
   target_precompile_headers(${target} REUSE_FROM cohort_torch_header)
 endfunction()
 file(WRITE "${CMAKE_BINARY_DIR}/generated/torch_header.cc" "")

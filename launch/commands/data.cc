@@ -49,6 +49,8 @@ struct CountdownCommand {
     app.add_option("--intermediate", model.intermediate_size, "SwiGLU width")->check(CLI::Range(1, 262144));
     app.add_option("--max-context", model.max_context, "max_position_embeddings")
         ->check(CLI::Range(16, 1 << 20));
+    app.add_option("--init-std", model.init_std, "standard deviation of the random weights")
+        ->check(CLI::PositiveNumber);
     for (CLI::Option* option : app.get_options())
       if (option->get_type_size() > 0 && option->get_default_str().empty()) option->capture_default_str();
   }
@@ -98,7 +100,9 @@ struct CountdownCommand {
     write_text(output + "/train.jsonl", rows(training));
     write_text(output + "/eval.jsonl", rows(held_out));
     write_text(output + "/sft.jsonl", sft);
-    write_word_model(output + "/model", countdown_words(task), model);
+    WordModelOptions made = model;
+    made.seed = task.seed;
+    write_word_model(output + "/model", countdown_words(task), made);
     const double n = static_cast<double>(std::max<size_t>(demonstrations, 1));
     fmt::print("{}/train.jsonl: {} problems of {}\n", output, training.size(), all.size());
     fmt::print("{}/eval.jsonl: {} held-out problems, no number set of theirs is in training\n", output,

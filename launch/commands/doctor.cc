@@ -25,7 +25,7 @@ struct Finding {
 
 // First line of the command's output; "" when it does not run.
 std::string first_line(const std::string& command) {
-  FILE* pipe = popen((command + " 2>/dev/null").c_str(), "r");
+  FILE* pipe = popen(("{ " + command + "; } 2>/dev/null").c_str(), "r");
   if (!pipe) return "";
   char buffer[512] = {};
   const bool got = fgets(buffer, sizeof buffer, pipe) != nullptr;

@@ -38,7 +38,7 @@ struct Problem {
   std::vector<Result> results;  // by index
 };
 
-// The grader a record asks for: "reward": "countdown", or {"kind": "code", …its options}, or --reward.
+// The grader a record asks for ("reward": "countdown"), or --reward for one that does not say.
 class Graders {
  public:
   explicit Graders(std::string by_default) : default_(std::move(by_default)) {

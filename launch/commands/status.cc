@@ -82,7 +82,14 @@ int command_status(int argc, char** argv) {
     std::ifstream file(target + "/coordinator.endpoint");
     if (!std::getline(file, endpoint)) return show_resting(target);
   }
-  const auto link = observer(endpoint, wait);
+  std::unique_ptr<Link> link;
+  try {
+    link = observer(endpoint, wait);
+  } catch (const Error& e) {
+    if (endpoint == target) throw;
+    fmt::print(stderr, "{}\n", e.what());  // killed: it left its endpoint behind
+    return show_resting(target);
+  }
   do {
     const nlohmann::json status = ask(*link, endpoint);
     fmt::print("{}",

@@ -43,7 +43,7 @@ int command_train(int argc, char** argv) {
   fmt::print("{} {} in {} ({} steps)\n", folder.resumes() ? "going on with" : "starting", config.run.name,
              folder.path(), config.run.total_steps);
   const bool terminal = isatty(STDOUT_FILENO);
-  const int outcome = run_session(config, folder,
+  const int outcome = run_session(config, folder.path(),
                                   live == "off"                                    ? Live::off
                                   : live == "line" || (live == "auto" && terminal) ? Live::line
                                                                                    : Live::plain);

@@ -1,9 +1,13 @@
 #include "launch/data/word_model.h"
 
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numbers>
 
+#include "launch/data/countdown.h"
 #include "launch/data/jsonl.h"
+#include "learner/folder/model_config.h"
 #include "transport/base/error.h"
 
 namespace cohort {
@@ -37,6 +41,24 @@ Json tokenizer_json(const std::vector<std::string>& words) {
           {"model", {{"type", "WordLevel"}, {"vocab", vocab}, {"unk_token", kSpecial[kUnknown]}}}};
 }
 
+WeightSet random_weights(const ModelConfig& model, const WordModelOptions& o) {
+  WeightSet weights;
+  weights.manifest.tensors = model.tensors(DType::f32);
+  lay_out(weights.manifest);
+  weights.data.resize(weights.manifest.total_bytes);
+  Draw draw(o.seed);
+  for (const TensorSpec& tensor : weights.manifest.tensors) {
+    auto* values = reinterpret_cast<float*>(weights.data.data() + tensor.offset);
+    for (uint64_t i = 0; i < tensor.bytes / sizeof(float); ++i) {
+      const double radius = std::sqrt(-2 * std::log(1 - draw.uniform()));  // Box and Muller
+      const double normal = radius * std::cos(2 * std::numbers::pi * draw.uniform());
+      values[i] = tensor.shape.size() == 1 ? 1.0f : static_cast<float>(o.init_std * normal);
+    }
+  }
+  weights.manifest.checksum = weight_checksum(weights.data);
+  return weights;
+}
+
 }  // namespace
 
 void write_word_model(const std::string& folder, const std::vector<std::string>& words,
@@ -63,7 +85,7 @@ void write_word_model(const std::string& folder, const std::vector<std::string>&
                        {"attention_bias", false},
                        {"mlp_bias", false},
                        {"attention_dropout", 0.0},
-                       {"initializer_range", 0.02},
+                       {"initializer_range", o.init_std},
                        {"tie_word_embeddings", true},
                        {"use_cache", true},
                        {"bos_token_id", nullptr},
@@ -78,11 +100,15 @@ void write_word_model(const std::string& folder, const std::vector<std::string>&
                           {"unk_token", kSpecial[kUnknown]},
                           {"clean_up_tokenization_spaces", false},
                           {"model_max_length", o.max_context}};
-  make_folder(folder);
-  write_text(folder + "/config.json", config.dump(2) + "\n");
-  write_text(folder + "/generation_config.json", generation.dump(2) + "\n");
-  write_text(folder + "/tokenizer_config.json", tokenizer.dump(2) + "\n");
-  write_text(folder + "/tokenizer.json", tokenizer_json(words).dump(2) + "\n");
+  const std::string plain = folder + ".tokenizer";
+  make_folder(plain);
+  write_text(plain + "/config.json", config.dump(2) + "\n");
+  write_text(plain + "/generation_config.json", generation.dump(2) + "\n");
+  write_text(plain + "/tokenizer_config.json", tokenizer.dump(2) + "\n");
+  write_text(plain + "/tokenizer.json", tokenizer_json(words).dump(2) + "\n");
+  const ModelConfig model = ModelConfig::read(plain);
+  write_model_folder(folder, model, random_weights(model, o), DType::f32, plain);
+  std::filesystem::remove_all(plain);
 }
 
 }  // namespace cohort

@@ -1,8 +1,8 @@
-// A small untrained model folder: config.json of a Llama, a word-level tokenizer.json and
-// generation_config.json, as transformers loads them. There are no weights in it: `cohort sft` starts such a
-// folder from random ones.
+// A small untrained model folder as transformers loads it: a Llama with random weights and a word-level
+// tokenizer.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -14,7 +14,9 @@ struct WordModelOptions {
   int heads = 4;
   int kv_heads = 2;
   int intermediate_size = 352;
-  int max_context = 256;  // max_position_embeddings
+  int max_context = 256;   // max_position_embeddings
+  double init_std = 0.02;  // of every matrix; norms begin at 1
+  uint64_t seed = 1;
 };
 
 // Creates `folder` where it does not exist. Throws Error naming what could not be written, and for sizes that

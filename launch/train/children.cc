@@ -36,10 +36,10 @@ std::map<std::string, std::string> quiet_environment() {
   return out;
 }
 
-ChildSpec coordinator_child(const RunFolder& folder, const std::string& endpoint) {
+ChildSpec coordinator_child(const std::string& run_dir, const std::string& endpoint) {
   ChildSpec spec{
       "coordinator",
-      {sibling_program("cohort-coordinator"), "--config", folder.config_path(), "--run-dir", folder.path()}};
+      {sibling_program("cohort-coordinator"), "--config", run_dir + "/run.toml", "--run-dir", run_dir}};
   if (!endpoint.empty()) spec.command.insert(spec.command.end(), {"--endpoint", endpoint});
   return spec;
 }

@@ -16,7 +16,7 @@ namespace cohort {
 std::map<std::string, std::string> quiet_environment();
 
 // `node`: "" on one machine, else what tells this node's workers from another's ("node3-").
-ChildSpec coordinator_child(const RunFolder& folder, const std::string& endpoint = "");
+ChildSpec coordinator_child(const std::string& run_dir, const std::string& endpoint = "");
 ChildSpec rollout_child(const RunConfig& config, const std::string& endpoint, int index,
                         const std::string& node = "");
 ChildSpec reward_child(const RunConfig& config, const std::string& endpoint, int index,

@@ -43,15 +43,20 @@ constexpr double kLeaveSeconds = 20;  // for the others to leave once the coordi
 
 class Session {
  public:
-  Session(const RunConfig& config, const RunFolder& folder, Live live)
+  Session(const RunConfig& config, const std::string& dir, Live live, const SessionParts& parts)
       : config_(config),
-        folder_(folder),
+        dir_(dir),
         live_(live),
-        endpoint_file_(folder.path() + "/coordinator.endpoint"),
-        status_file_(folder.path() + "/status.jsonl", std::ios::app),
-        supervisor_({.log_dir = folder.log_dir(),
+        parts_(parts),
+        endpoint_file_(dir + "/coordinator.endpoint"),
+        supervisor_({.log_dir = dir + "/logs",
                      .guard = sibling_program("cohort"),
-                     .environment = quiet_environment()}) {}
+                     .environment = quiet_environment()}) {
+    // What the observer's link has to say (the coordinator is gone, …) is for the log: the live line and the children's
+    // ends say it on the screen.
+    std::filesystem::create_directories(dir + "/logs");
+    log::init("train", dir + "/logs/train.log", log::Level::error);
+  }
 
   int run() {
     start();
@@ -91,25 +96,40 @@ class Session {
   }
 
   void start() {
+    if (parts_.coordinator)
+      start_coordinator();
+    else
+      endpoint_ = parts_.endpoint;
+    if (ended_) return;
+    if (parts_.on_endpoint) parts_.on_endpoint(endpoint_);
+    each_child([&](const ChildSpec& child) { supervisor_.start(child); });
+    if (parts_.coordinator) {
+      status_file_.open(dir_ + "/status.jsonl", std::ios::app);
+      observe();
+    }
+  }
+
+  void start_coordinator() {
     const auto before = endpoint_stamp();
-    supervisor_.start(coordinator_child(folder_));
+    supervisor_.start(coordinator_child(dir_, parts_.endpoint));
     while (!ended_ && (endpoint_stamp() == before || endpoint_stamp().first == 0)) {
       handle_ends(supervisor_.wait(50ms));
       if (supervisor_.interrupts() > 0) outcome_ = 1, ended_ = true;
       if (seconds() > kStartSeconds)
         fail("the coordinator does not start: see {}", supervisor_.log_path("coordinator"));
     }
-    if (ended_) return;
     endpoint_stamp_ = endpoint_stamp();
     endpoint_ = read_endpoint();
-    start_workers();
-    observe();
   }
 
-  void start_workers() {
-    for (int i = 0; i < config_.grading.workers; ++i) supervisor_.start(reward_child(config_, endpoint_, i));
-    for (int i = 0; i < config_.rollout.workers; ++i) supervisor_.start(rollout_child(config_, endpoint_, i));
-    supervisor_.start(learner_child(config_, endpoint_));
+  // Every process that talks to the coordinator.
+  template <class F>
+  void each_child(F&& f) {
+    const int rewards = parts_.workers ? config_.grading.workers : 0;
+    const int rollouts = parts_.workers ? config_.rollout.workers : 0;
+    for (int i = 0; i < rewards; ++i) f(reward_child(config_, endpoint_, i, parts_.node));
+    for (int i = 0; i < rollouts; ++i) f(rollout_child(config_, endpoint_, i, parts_.node));
+    if (parts_.learner) f(learner_child(config_, endpoint_));
   }
 
   void observe() {
@@ -127,17 +147,15 @@ class Session {
   }
 
   void follow_endpoint() {
-    if (stopping_ || endpoint_stamp() == endpoint_stamp_ || endpoint_stamp().first == 0) return;
+    if (!parts_.coordinator || stopping_ || endpoint_stamp() == endpoint_stamp_ ||
+        endpoint_stamp().first == 0)
+      return;
     endpoint_stamp_ = endpoint_stamp();
     const std::string now = read_endpoint();
     if (now.empty() || now == endpoint_) return;
     say("the coordinator listens at " + now + " now: its workers are started anew");
     endpoint_ = now;
-    for (int i = 0; i < config_.grading.workers; ++i)
-      supervisor_.replace(reward_child(config_, endpoint_, i));
-    for (int i = 0; i < config_.rollout.workers; ++i)
-      supervisor_.replace(rollout_child(config_, endpoint_, i));
-    supervisor_.replace(learner_child(config_, endpoint_));
+    each_child([&](const ChildSpec& child) { supervisor_.replace(child); });
     observe();
   }
 
@@ -162,7 +180,7 @@ class Session {
         coordinator_left_ = true;
       }
     }
-    if (coordinator_left_ && supervisor_.running_count() == 0) ended_ = true;
+    if ((coordinator_left_ || !parts_.coordinator) && supervisor_.active_count() == 0) ended_ = true;
   }
 
   void leave(double within) {
@@ -180,8 +198,12 @@ class Session {
       say("stopping: a checkpoint is written first (Ctrl-C again stops at once)");
       const bool there = supervisor_.running("coordinator");
       if (!coordinator_left_) leave(config_.coordinator.shutdown_s + kLeaveSeconds);
-      supervisor_.send("coordinator", SIGTERM);
-      if (!there && !coordinator_left_) ended_ = true;  // it had died and nobody else could order the end
+      if (parts_.coordinator)
+        supervisor_.send("coordinator", SIGTERM);
+      else
+        supervisor_.send_all(SIGTERM);  // workers give back what they hold
+      if (parts_.coordinator && !there && !coordinator_left_)
+        ended_ = true;  // it had died and nobody else could order the end
     }
     if (count >= 2 && !ended_) {
       say("stopped at once");
@@ -253,13 +275,14 @@ class Session {
     if (live_ != Live::off)
       fmt::print("{:<14} {:>9.1f} {:>9.1f} {:>11.0f}% of {} cores\n\n", "all", total, seconds(),
                  100 * total / seconds(), sysconf(_SC_NPROCESSORS_ONLN));
-    write_text(folder_.path() + "/usage.json",
+    write_text(dir_ + "/usage" + (parts_.coordinator ? "" : "-" + parts_.node) + ".json",
                Json{{"processes", processes}, {"wall_s", seconds()}, {"cpu_s", total}}.dump(1) + "\n");
   }
 
   const RunConfig& config_;
-  const RunFolder& folder_;
+  const std::string dir_;
   const Live live_;
+  const SessionParts parts_;
   const std::string endpoint_file_;
   std::ofstream status_file_;
   const Clock::time_point began_ = Clock::now();
@@ -278,8 +301,8 @@ class Session {
 
 }  // namespace
 
-int run_session(const RunConfig& config, const RunFolder& folder, Live live) {
-  return Session(config, folder, live).run();
+int run_session(const RunConfig& config, const std::string& dir, Live live, const SessionParts& parts) {
+  return Session(config, dir, live, parts).run();
 }
 
 }  // namespace cohort

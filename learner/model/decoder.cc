@@ -1,10 +1,13 @@
 #include "learner/model/decoder.h"
 
+#include <ATen/Parallel.h>
+#include <malloc.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <cstring>
 
+#include "learner/model/cpu/kernels.h"
 #include "learner/model/ops.h"
 #include "learner/model/random_init.h"
 #include "learner/model/rope_table.h"
@@ -44,11 +47,42 @@ struct Decoder::Linear {
   static Tensor joined(const std::vector<Tensor>& parts) {
     return parts.empty() ? Tensor() : parts.size() == 1 ? parts[0] : torch::cat(parts, 0);
   }
-  Tensor operator()(const Tensor& x) const { return at::linear(x, joined(weights), joined(biases)); }
+  Tensor panels;  // of joined(weights), after pack_for_inference()
+  int64_t outputs = 0;
+
+  Tensor operator()(const Tensor& x) const {
+    if (panels.defined() && !at::GradMode::is_enabled()) return product(x, {});
+    return at::linear(x, joined(weights), joined(biases));
+  }
   // residual + this(x)
   Tensor add_to(const Tensor& residual, const Tensor& x) const {
+    if (panels.defined() && !at::GradMode::is_enabled()) return product(x, residual);
     Tensor sum = at::addmm(residual, x, joined(weights).t());
     return biases.empty() ? sum : sum + joined(biases);
+  }
+
+  void pack() {
+    Tensor w = joined(weights).detach();
+    const auto& k = cpu::kernels();
+    outputs = w.size(0);
+    panels = torch::empty({cpu::panels_size(w.size(0), w.size(1), k.panel)}, torch::kFloat);
+    k.pack(w.size(0), w.size(1), w.data_ptr<float>(), w.size(1), 1, panels.data_ptr<float>(),
+           w.size(1) * k.panel);
+  }
+  Tensor product(const Tensor& x, const Tensor& residual) const {
+    const auto& k = cpu::kernels();
+    const int64_t rows = x.size(0), inputs = x.size(1);
+    const bool add = residual.defined() || !biases.empty();
+    Tensor y = residual.defined() ? residual.clone() : torch::empty({rows, outputs}, x.options());
+    if (!biases.empty()) residual.defined() ? y.add_(joined(biases)) : y.copy_(joined(biases).expand_as(y));
+    Tensor in = x.contiguous();
+    at::parallel_for(0, cpu::round_up(outputs, k.panel) / k.panel, 4, [&](int64_t a, int64_t b) {
+      const int64_t first = a * k.panel, last = std::min(b * k.panel, outputs);
+      k.gemm(rows, last - first, inputs, in.data_ptr<float>(), inputs, 1,
+             panels.data_ptr<float>() + a * inputs * k.panel, inputs * k.panel, y.data_ptr<float>() + first,
+             outputs, add);
+    });
+    return y;
   }
 };
 
@@ -116,7 +150,7 @@ Decoder::Decoder(const ModelConfig& config, torch::Device device, torch::Dtype d
     std::vector<std::string> weights, biases;
     for (const std::string& n : names)
       weights.push_back(prefix + n + ".weight"), biases.push_back(prefix + n + ".bias");
-    return Linear{p.leaves_of(flat_, weights), p.leaves_of(flat_, biases)};
+    return Linear{.weights = p.leaves_of(flat_, weights), .biases = p.leaves_of(flat_, biases)};
   };
   p.embed_VD = one("model.embed_tokens.weight");
   for (int64_t i = 0; i < config.num_layers; ++i) {
@@ -195,6 +229,10 @@ WeightSet Decoder::snapshot(Version version, DType dtype) const {
 
 void Decoder::enable_gradients() {
   if (flat_grad_.defined()) return;
+  // Each micro-batch allocates and frees the same megabytes. Returned to the system they would be paged in,
+  // zeroed, every time: a tenth of a small model's step.
+  if (flat_.is_cpu())
+    mallopt(M_MMAP_THRESHOLD, 32 << 20), mallopt(M_TRIM_THRESHOLD, 1 << 30), mallopt(M_TOP_PAD, 16 << 20);
   const bool wide = flat_.scalar_type() == torch::kFloat || flat_.scalar_type() == torch::kDouble;
   flat_grad_ = torch::zeros(flat_.sizes(), flat_.options().dtype(wide ? flat_.scalar_type() : torch::kFloat));
   for (Parts::Leaf& leaf : parts_->leaves) {
@@ -222,12 +260,22 @@ Tensor Decoder::forward(const Tensor& tokens_T, const Tensor& positions_T, Atten
   Tensor x = at::embedding(p.embed_VD, tokens_T);
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     const Layer& layer = p.layers[static_cast<size_t>(i)];
-    Tensor qkv = layer.qkv(ops::rms_norm(x, layer.input_norm, eps));
-    auto [q, k, v] = ops::split_rotate(qkv, cos, sin, config_.num_heads, config_.num_kv_heads, layer.q_norm,
-                                       layer.k_norm, eps);
+    const bool packed = layer.qkv.panels.defined() && !at::GradMode::is_enabled();
+    Tensor q, k, v;
+    if (packed)
+      std::tie(q, k, v) =
+          ops::split_rotate(layer.qkv(ops::rms_norm(x, layer.input_norm, eps)), cos, sin, config_.num_heads,
+                            config_.num_kv_heads, layer.q_norm, layer.k_norm, eps);
+    else
+      std::tie(q, k, v) = ops::norm_qkv(x, layer.input_norm, Linear::joined(layer.qkv.weights),
+                                        Linear::joined(layer.qkv.biases), cos, sin, config_.num_heads,
+                                        config_.num_kv_heads, layer.q_norm, layer.k_norm, eps);
     x = layer.o.add_to(x, attention.attend(i, q, k, v).flatten(1));
-    Tensor inner = ops::swiglu(layer.gate_up(ops::rms_norm(x, layer.post_norm, eps)));
-    x = layer.down.add_to(x, inner);
+    if (packed || !layer.gate_up.biases.empty())
+      x = layer.down.add_to(x, ops::swiglu(layer.gate_up(ops::rms_norm(x, layer.post_norm, eps))));
+    else
+      x = ops::norm_mlp(x, layer.post_norm, Linear::joined(layer.gate_up.weights),
+                        Linear::joined(layer.down.weights), eps);
   }
   return ops::rms_norm(x, p.norm_D, eps);
 }
@@ -241,6 +289,11 @@ Tensor Decoder::lm_head() const {
   return parts_->head.weights[0];
 }
 
-void Decoder::pack_for_inference() {}
+void Decoder::pack_for_inference() {
+  if (!flat_.is_cpu() || flat_.scalar_type() != torch::kFloat) return;
+  for (Layer& layer : parts_->layers)
+    for (Linear* linear : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) linear->pack();
+  parts_->head.pack();
+}
 
 }  // namespace cohort

@@ -20,6 +20,14 @@ torch::Tensor swiglu(const torch::Tensor& gate_up);
 std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> split_rotate(
     const torch::Tensor& qkv, const torch::Tensor& cos, const torch::Tensor& sin, int64_t heads,
     int64_t kv_heads, const torch::Tensor& q_norm, const torch::Tensor& k_norm, double eps);
+// split_rotate(rms_norm(x, norm) · wᵀ + bias): the first half of a layer. bias may be undefined.
+std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> norm_qkv(
+    const torch::Tensor& x, const torch::Tensor& norm, const torch::Tensor& w, const torch::Tensor& bias,
+    const torch::Tensor& cos, const torch::Tensor& sin, int64_t heads, int64_t kv_heads,
+    const torch::Tensor& q_norm, const torch::Tensor& k_norm, double eps);
+// x + swiglu(rms_norm(x, norm) · gate_upᵀ) · downᵀ: the second half.
+torch::Tensor norm_mlp(const torch::Tensor& x, const torch::Tensor& norm, const torch::Tensor& gate_up,
+                       const torch::Tensor& down, double eps);
 // Causal attention of each sequence on its own: q_THE, k_TKE, v_TKE -> out_THE.
 torch::Tensor packed_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                                const std::vector<int64_t>& cu_seqlens);
@@ -34,6 +42,12 @@ torch::Tensor swiglu(const torch::Tensor& gate_up);
 std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> split_rotate(
     const torch::Tensor& qkv, const torch::Tensor& cos, const torch::Tensor& sin, int64_t heads,
     int64_t kv_heads, const torch::Tensor& q_norm, const torch::Tensor& k_norm, double eps);
+std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> norm_qkv(
+    const torch::Tensor& x, const torch::Tensor& norm, const torch::Tensor& w, const torch::Tensor& bias,
+    const torch::Tensor& cos, const torch::Tensor& sin, int64_t heads, int64_t kv_heads,
+    const torch::Tensor& q_norm, const torch::Tensor& k_norm, double eps);
+torch::Tensor norm_mlp(const torch::Tensor& x, const torch::Tensor& norm, const torch::Tensor& gate_up,
+                       const torch::Tensor& down, double eps);
 torch::Tensor packed_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                                const std::vector<int64_t>& cu_seqlens);
 // Whole [N × V], autograd's own gradient.

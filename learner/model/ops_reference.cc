@@ -34,6 +34,18 @@ std::tuple<Tensor, Tensor, Tensor> split_rotate(const Tensor& qkv, const Tensor&
   return {rotate(q, cos, sin), rotate(k, cos, sin), parts[2]};
 }
 
+std::tuple<Tensor, Tensor, Tensor> norm_qkv(const Tensor& x, const Tensor& norm, const Tensor& w,
+                                            const Tensor& bias, const Tensor& cos, const Tensor& sin,
+                                            int64_t heads, int64_t kv_heads, const Tensor& q_norm,
+                                            const Tensor& k_norm, double eps) {
+  return ops::split_rotate(at::linear(ops::rms_norm(x, norm, eps), w, bias), cos, sin, heads, kv_heads,
+                           q_norm, k_norm, eps);
+}
+
+Tensor norm_mlp(const Tensor& x, const Tensor& norm, const Tensor& gate_up, const Tensor& down, double eps) {
+  return at::addmm(x, ops::swiglu(at::linear(ops::rms_norm(x, norm, eps), gate_up)), down.t());
+}
+
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                         const std::vector<int64_t>& cu_seqlens) {
   const int64_t heads = q.size(1), kv_heads = k.size(1), dim = q.size(2), group = heads / kv_heads;

@@ -36,6 +36,7 @@ std::pair<torch::Tensor, torch::Tensor> RopeTable::at(const torch::Tensor& posit
   {
     std::lock_guard lock(mutex_);
     if (!cos_.defined() || cos_.size(0) <= last) {
+      torch::InferenceMode off(false);  // a table begun while scoring must serve training as well
       int64_t size = std::max<int64_t>(256, 2 * (last + 1));
       std::tie(cos_, sin_) = compute(torch::arange(size, torch::TensorOptions(torch::kLong).device(device_)),
                                      config_.max_position_embeddings);

@@ -8,6 +8,23 @@
 #include "transport/base/error.h"
 
 namespace cohort::tokenizer {
+namespace {
+
+// Tokens and patterns are quoted in messages, and a message is one line.
+std::string one_line(const std::string& text) {
+  std::string out;
+  for (char c : text) {
+    if (c == '\n')
+      out += "\\n";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+      out += fmt::format("\\x{:02x}", c);
+    else
+      out += c;
+  }
+  return out;
+}
+
+}  // namespace
 
 JsonView JsonView::read(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -25,15 +42,13 @@ JsonView JsonView::read(const std::string& path) {
     std::string what = e.what();
     if (size_t tag = what.find("] "); what.starts_with("[json.") && tag != std::string::npos)
       what.erase(0, tag + 2);
-    for (char& c : what)
-      if (static_cast<unsigned char>(c) < 0x20) c = ' ';
-    cohort::fail("{}: not valid JSON: {}", path, what);
+    cohort::fail("{}: not valid JSON: {}", path, one_line(what));
   }
 }
 
 void JsonView::fail(const std::string& what) const {
-  if (path_.empty()) cohort::fail("{}: {}", file_, what);
-  cohort::fail("{}: {}: {}", file_, path_, what);
+  const std::string line = one_line(path_.empty() ? what : path_ + ": " + what);
+  cohort::fail("{}: {}", file_, line);
 }
 
 JsonView JsonView::child(const nlohmann::json& value, const std::string& step) const {

@@ -27,7 +27,8 @@ class WordLevel final : public Model {
     int32_t id = vocabulary_.id_of(piece);
     if (id < 0) id = unk_;
     if (id < 0)
-      fail("the word-level tokenizer has neither '{}' nor an unknown token in its vocabulary", piece);
+      fail("the word-level tokenizer has neither {} nor an unknown token in its vocabulary",
+           nlohmann::json(piece).dump());
     out.push_back(id);
   }
 

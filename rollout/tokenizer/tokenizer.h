@@ -12,6 +12,10 @@
 
 namespace cohort {
 
+namespace tokenizer {
+enum class ChatFamily : int;  // chat_skeleton.h
+}
+
 class Tokenizer {
  public:
   // Throws Error naming the file and what is broken or not supported (model type, normalizer, pre-tokenizer
@@ -55,21 +59,31 @@ struct ChatMessage {
   std::string role, content;
 };
 
-// The folder's chat template, recognised by family (ChatML/Qwen2.5/Qwen3, Llama-3, SmolLM2), not a Jinja
-// interpreter.
+// The folder's chat template, recognised by family (ChatML with or without a default system prompt, Qwen2.5,
+// Qwen3, Llama-3, 3.1, 3.2, SmolLM2), not a Jinja interpreter. What it renders equals transformers'
+// apply_chat_template for messages of plain text without tools. Special tokens (BOS too) stand in the text:
+// encode it without add_special.
 class ChatTemplate {
  public:
-  // tokenizer_config.json's chat_template or chat_template.jinja. A folder without one: render() throws.
+  // chat_template.jinja or tokenizer_config.json's chat_template. A folder without one: render() throws.
   static ChatTemplate read(const std::string& folder);
-  // Throws Error naming the folder and the families that are known when this one cannot be rendered.
-  std::string render(const std::vector<ChatMessage>& messages, bool add_generation_prompt) const;
+  // Throws Error naming the folder and the families that are known when this one cannot be rendered, and for
+  // a role that the family has no words for. enable_thinking concerns Qwen3 alone: true (transformers'
+  // default) lets the model open <think> itself; false puts an empty <think></think> behind the generation
+  // prompt. Either way Qwen3 drops the thinking of turns before the last user message. Llama-3.2 writes the
+  // day of rendering, as transformers.
+  std::string render(const std::vector<ChatMessage>& messages, bool add_generation_prompt,
+                     bool enable_thinking = true) const;
   // Prompt tokens and the parts the assistant wrote: [begin, end) byte ranges in the rendered text, for SFT's
-  // mask.
+  // mask. A part is what the model has to write itself: its content and the end-of-turn token, not the role's
+  // header and not the line feed behind the turn.
   std::string render(const std::vector<ChatMessage>& messages,
                      std::vector<std::pair<size_t, size_t>>& assistant) const;
 
  private:
-  std::string folder_, family_, source_;
+  std::string folder_;
+  tokenizer::ChatFamily family_{};
+  std::string default_system_, bos_, fingerprint_;
 };
 
 }  // namespace cohort

@@ -6,7 +6,6 @@
 
 #include "tests/transport/random_message.h"
 #include "transport/base/error.h"
-#include "transport/conversation.h"
 
 namespace cohort {
 namespace {
@@ -187,15 +186,6 @@ TEST(Verdict, NamesRoundTrip) {
   } catch (const Error& e) {
     EXPECT_STREQ(e.what(), "'pased' is not a verdict (did you mean 'passed'?)");
   }
-}
-
-TEST(ReliableOrder, FirstMayBeAnyThenEachIsTheNext) {
-  ReliableOrder order;
-  EXPECT_TRUE(order.in_order(41));
-  EXPECT_TRUE(order.in_order(42));
-  EXPECT_FALSE(order.in_order(44));
-  EXPECT_FALSE(order.in_order(42));
-  EXPECT_EQ(order.last(), 42u);
 }
 
 }  // namespace

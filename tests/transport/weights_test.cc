@@ -228,7 +228,7 @@ TEST(Weights, SeveralClientsAndOneThatStalls) {
       });
   }
   EXPECT_EQ(whole, 12);
-  EXPECT_LT(seconds_since(began), 15);
+  EXPECT_LT(seconds_since(began), 50);
 }
 
 TEST(Weights, AFetchKeepsItsVersionButNotMoreThanKeep) {
@@ -297,7 +297,7 @@ TEST(Weights, DamagedAndLostChunksAreAskedForAgain) {
   auto expected = weights(1, 2000);  // 125 chunks
   server.publish(expected);
   std::mt19937 rng(3);
-  int damaged = 0, lost = 0, noise = 0;
+  std::atomic<int> damaged = 0, lost = 0, noise = 0;
   Proxy proxy(server.endpoint(), [&](std::vector<std::string>& frames) {
     if (frames.size() < 2) return true;
     switch (rng() % 10) {

@@ -1,0 +1,98 @@
+// `cohort verify` as a user calls it: order, passed-through fields, errors with file and line, exit codes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+struct Ran {
+  int code = -1;
+  std::string text;  // both outputs
+};
+Ran verify(const std::string& arguments, const std::string& input) {
+  const std::string path = testing::TempDir() + "/verify_" + std::to_string(getpid()) + ".jsonl";
+  std::ofstream(path) << input;
+  Ran ran;
+  FILE* pipe = popen(
+      (COHORT_BIN_DIR "/cohort-reward verify " + arguments + " --input " + path + " 2>&1").c_str(), "r");
+  char bytes[4096];
+  for (size_t n; (n = fread(bytes, 1, sizeof bytes, pipe)) > 0;) ran.text.append(bytes, n);
+  ran.code = WEXITSTATUS(pclose(pipe));
+  unlink(path.c_str());
+  return ran;
+}
+std::vector<json> lines(const std::string& text) {
+  std::vector<json> out;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) out.push_back(json::parse(line));
+  return out;
+}
+
+TEST(Verify, KeepsOrderAndForeignFields) {
+  std::string input;
+  for (int i = 0; i < 3000; ++i)
+    input += json{{"id", i},
+                  {"gold", "7"},
+                  {"response", i % 3 ? "7" : std::string(5000, 'x') + " 8"},
+                  {"mine", {i}}}
+                 .dump() +
+             "\n\n";
+  const Ran ran = verify("math --concurrency 4", input);
+  ASSERT_EQ(ran.code, 0) << ran.text.substr(0, 300);
+  const std::vector<json> out = lines(ran.text);
+  ASSERT_EQ(out.size(), 3000u);
+  for (int i = 0; i < 3000; ++i) {
+    EXPECT_EQ(out[i]["id"], i);
+    EXPECT_EQ(out[i]["mine"], json({i}));
+    EXPECT_EQ(out[i]["verdict"], i % 3 ? "passed" : "failed");
+    EXPECT_TRUE(out[i]["evidence"].is_object());
+    EXPECT_FALSE(out[i].contains("response"));
+  }
+}
+
+TEST(Verify, EveryKind) {
+  EXPECT_EQ(lines(verify("countdown",
+                         R"({"id":"a","numbers":[3,1,6],"target":9,"response":"<answer>6+3*1</answer>"})")
+                      .text)[0]["verdict"],
+            "passed");
+  EXPECT_EQ(
+      lines(
+          verify("format", R"({"id":"a","response":"<think>a</think><answer>b</answer>"})").text)[0]["score"],
+      1);
+  EXPECT_EQ(
+      lines(verify("format --set partial_score=0.5", R"({"response":"<think>a</think>"})").text)[0]["score"],
+      0.25);
+  const std::string code =
+      R"({"id":1,"language":"c","source":"int main(){return 0;}","tests":[{"stdin":"","stdout":""}]}
+{"id":2,"language":"c","response":"```c\nint main(){return 1;}\n```","tests":[{"stdin":"","stdout":""}]})";
+  const std::vector<json> out = lines(verify("code", code).text);
+  ASSERT_EQ(out.size(), 2u);
+  EXPECT_EQ(out[0]["verdict"], "passed");
+  EXPECT_EQ(out[1]["verdict"], "candidate_crash");
+}
+
+TEST(Verify, MistakesAreOneLineWithFileAndLine) {
+  const Ran broken = verify("math", "{\"gold\":\"1\",\"response\":\"1\"}\nx\n");
+  EXPECT_EQ(broken.code, 1);
+  EXPECT_THAT(broken.text, HasSubstr(".jsonl:2:"));
+  EXPECT_THAT(broken.text, HasSubstr("\"passed\""));  // the line before it still has its verdict
+  const Ran missing = verify("math", "{\"response\":\"1\"}\n");
+  EXPECT_EQ(missing.code, 1);
+  EXPECT_THAT(missing.text, HasSubstr(".jsonl:1: "));
+  EXPECT_THAT(missing.text, HasSubstr("gold"));
+  EXPECT_EQ(verify("maths", "").code, 2);
+  EXPECT_EQ(verify("math --set decimal_digit=3", "").code, 2);
+  EXPECT_EQ(verify("math --output /no/such/folder/x", "{}").code, 1);
+  EXPECT_EQ(verify("--help", "").code, 0);
+}
+
+}  // namespace
