@@ -26,6 +26,14 @@ struct LinkRun {
   std::string trouble;
 };
 
+// A coordinator that ended while a worker was reconnecting cannot tell it so: it gives up by itself.
+inline LinkOptions link_options(const LinkRun& run, std::function<Hello()> hello,
+                                std::function<Heartbeat()> heartbeat) {
+  LinkOptions options{run.endpoint, std::move(hello), std::move(heartbeat)};
+  options.give_up_s = 5;
+  return options;
+}
+
 inline Hello link_hello(Role role, const std::string& name) {
   Hello h;
   h.role = role;
@@ -39,20 +47,21 @@ inline void link_rollout(LinkRun& run, const std::string& name) {
   std::mutex mutex;
   Version version = 0;
   std::map<GroupId, std::vector<uint32_t>> active;
-  Link link({run.endpoint,
-             [&] {
-               Hello h = link_hello(Role::rollout, name);
-               std::lock_guard lock(mutex);
-               h.version = version;
-               for (const auto& [group, indices] : active) h.held.push_back({group, indices});
-               return h;
-             },
-             [&] {
-               std::lock_guard lock(mutex);
-               Heartbeat beat;
-               beat.version = version;
-               return beat;
-             }});
+  Link link(link_options(
+      run,
+      [&] {
+        Hello h = link_hello(Role::rollout, name);
+        std::lock_guard lock(mutex);
+        h.version = version;
+        for (const auto& [group, indices] : active) h.held.push_back({group, indices});
+        return h;
+      },
+      [&] {
+        std::lock_guard lock(mutex);
+        Heartbeat beat;
+        beat.version = version;
+        return beat;
+      }));
   uint64_t leases = 0;
   link.wait_welcome(30);
   link.send(Credit{run.credit});
@@ -103,14 +112,15 @@ inline void link_rollout(LinkRun& run, const std::string& name) {
 inline void link_reward(LinkRun& run, const std::string& name) {
   std::mutex mutex;
   std::set<uint64_t> held;
-  Link link({run.endpoint,
-             [&] {
-               Hello h = link_hello(Role::reward, name);
-               std::lock_guard lock(mutex);
-               h.held_jobs.assign(held.begin(), held.end());
-               return h;
-             },
-             [] { return Heartbeat{}; }});
+  Link link(link_options(
+      run,
+      [&] {
+        Hello h = link_hello(Role::reward, name);
+        std::lock_guard lock(mutex);
+        h.held_jobs.assign(held.begin(), held.end());
+        return h;
+      },
+      [] { return Heartbeat{}; }));
   uint64_t jobs = 0;
   link.wait_welcome(30);
   link.send(Credit{run.credit * 8});
@@ -149,13 +159,14 @@ inline void link_reward(LinkRun& run, const std::string& name) {
 // One rank, trains in no time, a checkpoint every `save` steps.
 inline void link_learner(LinkRun& run, uint32_t save) {
   std::atomic<uint32_t> step{0};
-  Link link({run.endpoint,
-             [&] {
-               Hello h = link_hello(Role::learner, "learner-0");
-               h.version = step;
-               return h;
-             },
-             [] { return Heartbeat{}; }});
+  Link link(link_options(
+      run,
+      [&] {
+        Hello h = link_hello(Role::learner, "learner-0");
+        h.version = step;
+        return h;
+      },
+      [] { return Heartbeat{}; }));
   link.wait_welcome(30);
   link.send(Published{0, "tcp://127.0.0.1:1", 1});
   link.send(BatchRequest{0});

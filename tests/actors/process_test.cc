@@ -57,7 +57,7 @@ class Process : public ::testing::Test {
     log::init("test", "", log::Level::error);
     dir_ = temp_dir("process");
     write_prompts(dir_ + "/train.jsonl", 50, "t");
-    config(link_config(dir_, 12, 4, 4));
+    config(link_config(dir_, 16, 4, 4));
   }
   void TearDown() override { std::filesystem::remove_all(dir_); }
   void config(const std::string& toml) { std::ofstream(dir_ + "/run.toml") << toml; }
@@ -97,13 +97,15 @@ TEST_F(Process, SurvivesKillsWhileWorkersTalkToIt) {
     workers.emplace_back([&, i] { link_reward(run, "reward-" + std::to_string(i)); });
   workers.emplace_back([&] { link_learner(run, 5); });
   std::mt19937 rng(3);
-  for (uint64_t kill = 0; kill < 3; ++kill) {
-    for (int i = 0; i < 400 && run.batches < 3 * kill + 1; ++i) std::this_thread::sleep_for(10ms);
+  for (int kill = 0; kill < 3; ++kill) {
+    const uint64_t before = run.batches, more = 1 + rng() % 3;  // so each one did some work
+    for (int i = 0; i < 2000 && run.batches < before + more; ++i) std::this_thread::sleep_for(5ms);
     std::this_thread::sleep_for(std::chrono::milliseconds(rng() % 20));
     ASSERT_EQ(::kill(pid, SIGKILL), 0);
     wait_for(pid);
     pid = start(arguments(), dir_ + "/out");
   }
+  const auto began = std::chrono::steady_clock::now();
   std::thread watchdog([&] {
     for (int i = 0; i < 1200 && !run.stop; ++i) std::this_thread::sleep_for(50ms);
     if (!run.stop.exchange(true)) ::kill(pid, SIGKILL);
@@ -113,14 +115,16 @@ TEST_F(Process, SurvivesKillsWhileWorkersTalkToIt) {
   run.stop = true;
   watchdog.join();
   EXPECT_EQ(code, 0) << text_of(dir_ + "/out");
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 30s)
+      << "a worker did not leave: " << text_of(dir_ + "/out");
   EXPECT_FALSE(std::filesystem::exists(dir_ + "/run/coordinator.endpoint"));
-  ASSERT_EQ(run.trained.size(), 12u) << run.trouble << text_of(dir_ + "/out");
+  ASSERT_EQ(run.trained.size(), 16u) << run.trouble << text_of(dir_ + "/out");
   std::set<GroupId> seen;
   for (const auto& [step, groups] : run.trained) {
     ASSERT_EQ(groups.size(), 4u);
     for (GroupId g : groups) ASSERT_TRUE(seen.insert(g).second) << "group " << g << " trained twice";
   }
-  EXPECT_EQ(sql_number(dir_ + "/run", "SELECT COUNT(*) FROM groups WHERE state='consumed'"), 48);
+  EXPECT_EQ(sql_number(dir_ + "/run", "SELECT COUNT(*) FROM groups WHERE state='consumed'"), 64);
   EXPECT_EQ(sql_number(dir_ + "/run", "SELECT value FROM meta WHERE key='epoch'"), 4);
 }
 
