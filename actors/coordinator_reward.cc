@@ -63,9 +63,10 @@ void Coordinator::send_jobs(double now) {
     const auto [deadline, id, index] = *it;
     Group& group = groups_.at(id);
     Slot& slot = group.slots[index];
+    // the one with the fewest jobs in its hands, not with the most credit: a newcomer grants little at first
     Worker* best = nullptr;
     for (Worker* w : free)
-      if ((!elsewhere || w->name != slot.last_grader) && (!best || w->free() > best->free())) best = w;
+      if ((!elsewhere || w->name != slot.last_grader) && (!best || w->in_flight() < best->in_flight())) best = w;
     if (slot.not_before > now || best == nullptr) {
       ++it;
       continue;
@@ -82,6 +83,7 @@ void Coordinator::send_jobs(double now) {
 }
 
 void Coordinator::on_graded(Worker& worker, const Graded& graded, double now) {
+  ++worker.answered;
   auto it = groups_.find(graded.group);
   if (it == groups_.end() || graded.index >= it->second.slots.size()) return;
   Group& group = it->second;

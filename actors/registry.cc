@@ -24,7 +24,7 @@ Worker& Registry::join(const PeerId& peer, const Hello& hello, double now) {
   w.ranks = hello.ranks;
   w.version = hello.version;
   w.heard = now;
-  w.granted = w.sent = 0;
+  w.granted = w.sent = w.answered = 0;
   w.unacked.clear();
   names_[peer] = hello.name;
   return w;

@@ -23,6 +23,7 @@ struct Worker {
   Version version = 0;  // weights it holds (rollout)
   double joined = 0, heard = 0;
   uint64_t granted = 0, sent = 0;  // credit of this conversation
+  uint64_t answered = 0;           // reward: verdicts that came in it
   int64_t served = -1;             // learner: newest step this process was given
   Heartbeat beat;                  // the newest
   double beat_at = 0;
@@ -30,6 +31,7 @@ struct Worker {
   std::deque<std::pair<uint64_t, Ticket>> unacked;  // reliable messages applied, waiting for the ledger
 
   uint64_t free() const { return granted > sent ? granted - sent : 0; }
+  uint64_t in_flight() const { return sent > answered ? sent - answered : 0; }
 };
 
 class Registry {

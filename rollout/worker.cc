@@ -140,6 +140,7 @@ class WeightFetcher {
   void announce(const WeightsAvailable& available) {
     {
       std::lock_guard lock(mutex_);
+      if (wanted_ && wanted_->endpoint != available.endpoint) ++moved_;
       wanted_ = available;
     }
     changed_.notify_all();
@@ -159,17 +160,19 @@ class WeightFetcher {
       changed_.wait(lock, [&] { return stop_ || (wanted_ && (!have || wanted_->version > *have)); });
       if (stop_) return;
       const WeightsAvailable want = *wanted_;
+      // a learner that was started again serves at another endpoint: no use in waiting for the old one
+      const auto over = [this, moved = moved_.load()] { return stop_ || moved_ != moved; };
       lock.unlock();
-      const auto set = client.fetch(want.endpoint, want.version, 30, [this] { return stop_.load(); });
+      const auto set = client.fetch(want.endpoint, want.version, 30, over);
       if (set) {
         have = set->manifest.version;
         runner_.stage_weights(set);
         engine_.weights_staged();
-      } else if (!stop_) {
+      } else if (!over()) {
         log::warn("weights of version {} did not come from {}; asking again", want.version, want.endpoint);
       }
       lock.lock();
-      if (!set) changed_.wait_for(lock, std::chrono::seconds(1), [this] { return stop_.load(); });
+      if (!set) changed_.wait_for(lock, std::chrono::seconds(1), over);
     }
   }
 
@@ -179,6 +182,7 @@ class WeightFetcher {
   std::condition_variable changed_;
   std::optional<WeightsAvailable> wanted_;
   std::atomic<bool> stop_ = false;
+  std::atomic<uint64_t> moved_ = 0;  // how often the announced endpoint changed
   std::exception_ptr failure_;
   std::thread thread_;
 };

@@ -71,10 +71,7 @@ TEST_F(TrainProcess, WorkersJoinAndLeaveARunningJob) {
     return integer("SELECT COUNT(*) FROM completions WHERE " + column + " = '" + name + "'") > 0;
   };
   Process rollout(folder + "/a", {"rollout", "--join", endpoint, "--name", "extra-rollout"});
-  // Jobs go to the worker with the most free credit, and those at work have asked for some dozens ahead: a
-  // newcomer with few graders would get none while these keep up.
-  Process reward(folder + "/b",
-                 {"reward", "--join", endpoint, "--name", "extra-reward", "--concurrency", "100"});
+  Process reward(folder + "/b", {"reward", "--join", endpoint, "--name", "extra-reward", "--concurrency", "1"});
   EXPECT_TRUE(
       p.until([&] { return worked("worker", "extra-rollout") && worked("graded_by", "extra-reward"); }, 30));
   rollout.signal(SIGKILL), reward.signal(SIGKILL);
