@@ -265,6 +265,9 @@ void Worker::load(const Welcome& welcome) {
   EngineOptions e;
   e.max_num_batched_tokens = rollout_.max_num_batched_tokens;
   e.weight_sync = rollout_.weight_sync;
+  // async.partial_rollout = false: no completion may have tokens of two versions, so running ones end before a swap
+  if (auto table = config.get_table("async"); table && !table->get_bool("partial_rollout").value_or(true))
+    e.weight_sync = WeightSync::drain;
   engine_ = std::make_unique<Engine>(*model_.runner, model_.prompts->tokenizer(), e);
   standing_.version = model_.runner->version();
   weights_ = std::make_unique<WeightFetcher>(*model_.runner, *engine_);

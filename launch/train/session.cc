@@ -65,9 +65,11 @@ class Session {
       handle_interrupts();
       follow_endpoint();
       watch();
+      dismiss_workers();
       if (deadline_ && Clock::now() > *deadline_) {
         say("it takes too long: the rest is killed");
-        outcome_ = std::max(outcome_, 1);
+        // Workers hold nothing that is not in the ledger; a learner that hangs may have left no model.
+        if (!coordinator_left_ || supervisor_.running("learner")) outcome_ = std::max(outcome_, 1);
         ended_ = true;
       }
     }
@@ -178,9 +180,20 @@ class Session {
         if (end.exit_code != 0) outcome_ = 1;
         leave(kLeaveSeconds);
         coordinator_left_ = true;
+        dismissal_ = Clock::now() + 1s;
       }
     }
     if ((coordinator_left_ || !parts_.coordinator) && supervisor_.active_count() == 0) ended_ = true;
+  }
+
+  // The coordinator told its workers to leave. One that was just being started again did not hear it, and
+  // would look for a coordinator for ever.
+  void dismiss_workers() {
+    if (!dismissal_ || Clock::now() < *dismissal_) return;
+    dismissal_.reset();
+    each_child([&](const ChildSpec& child) {
+      if (child.name != "learner" && supervisor_.running(child.name)) supervisor_.send(child.name, SIGTERM);
+    });
   }
 
   void leave(double within) {
@@ -293,7 +306,7 @@ class Session {
   bool stopping_ = false, interrupted_ = false, coordinator_left_ = false, ended_ = false,
        line_shown_ = false;
   int outcome_ = 0;
-  std::optional<Clock::time_point> deadline_;
+  std::optional<Clock::time_point> deadline_, dismissal_;
   Clock::time_point next_request_, next_plain_;
   int64_t shown_step_ = -1;
   Pace pace_;

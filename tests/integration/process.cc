@@ -26,10 +26,12 @@ std::string text_of(const std::string& path) {
 
 }  // namespace
 
-Process::Process(const std::string& folder, const std::vector<std::string>& arguments) : folder_(folder) {
+Process::Process(const std::string& folder, const std::vector<std::string>& arguments,
+                 const std::string& program)
+    : folder_(folder) {
   static std::atomic<int> count = 0;
   mark_ = std::to_string(getpid()) + "-" + std::to_string(++count);
-  std::vector<std::string> command = {COHORT_BIN_DIR "/cohort"};
+  std::vector<std::string> command = {program};
   command.insert(command.end(), arguments.begin(), arguments.end());
   const auto environment = child_environment({{"COHORT_TEST_PROCESS", mark_}});
   std::vector<char*> argv, envp;
@@ -59,6 +61,9 @@ Process::~Process() {
 
 void Process::signal(int number) const {
   kill(pid_, number);
+}
+void Process::signal_group(int number) const {
+  kill(-pid_, number);
 }
 std::string Process::output() const {
   return text_of(folder_ + "/stdout");
@@ -92,6 +97,15 @@ std::vector<pid_t> Process::alive() const {
     const pid_t pid = std::atoi(entry.path().filename().c_str());
     if (pid > 0 && text_of(entry.path() / "environ").find(mark) != std::string::npos) out.push_back(pid);
   }
+  return out;
+}
+
+std::vector<pid_t> Process::alive(const std::string& program) const {
+  std::vector<pid_t> out;
+  std::error_code error;
+  for (pid_t pid : alive())
+    if (std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/exe", error).filename() == program)
+      out.push_back(pid);
   return out;
 }
 

@@ -16,17 +16,21 @@ struct Outcome {
 
 class Process {
  public:
-  // Starts `arguments` of `cohort`, in a session of its own; output goes to files in `folder`.
-  Process(const std::string& folder, const std::vector<std::string>& arguments);
+  // Starts `program` (default: cohort) with `arguments`, in a session of its own; output goes to files in
+  // `folder`.
+  Process(const std::string& folder, const std::vector<std::string>& arguments,
+          const std::string& program = COHORT_BIN_DIR "/cohort");
   ~Process();  // SIGKILL to what is left of it
   Process(const Process&) = delete;
 
   void signal(int number) const;
-  Outcome wait(double seconds);  // killed, and code 137, after that
+  void signal_group(int number) const;  // what a terminal does on Ctrl-C
+  Outcome wait(double seconds);         // killed, and code 137, after that
   bool until(const std::function<bool()>& condition,
              double seconds) const;  // polls; false when the time is over
   std::string output() const;
   std::vector<pid_t> alive() const;  // it and its descendants, by a mark in their environment
+  std::vector<pid_t> alive(const std::string& program) const;  // those that run this executable
   bool all_gone(double seconds) const;
 
  private:
