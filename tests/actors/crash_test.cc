@@ -21,11 +21,11 @@ TEST_F(Crash, NothingIsLostOrTrainedTwiceWhateverIsKilled) {
     FakeRunOptions options = small_run(dir, seed);
     std::mt19937_64 rng(seed * 7919 + 1);
     auto rate = [&](double most) { return rng() % 2 ? most * static_cast<double>(rng() % 100) / 100 : 0.0; };
-    options.crash_coordinator = rate(0.02);
+    options.crash_coordinator = rate(0.01);
     options.crash_rollout = rate(0.03);
     options.crash_reward = rate(0.03);
     options.crash_learner = rate(0.01);
-    options.crash_all = rate(0.005);
+    options.crash_all = rate(0.003);
     options.cut_link = rate(0.05);
     options.filtered = rate(0.5);
     options.config.async.max_staleness = static_cast<int>(rng() % 4);

@@ -221,15 +221,34 @@ TEST(Rewards, IntervalsCoverTheTruth) {
   EXPECT_LT(pass_at_1({8, 8, 8}, 8).low, 1);
 }
 
-TEST(Options, ReadFromTheRecipe) {
-  std::ifstream in(COHORT_SOURCE_DIR "/launch/recipes/countdown.toml");
-  const std::string text((std::istreambuf_iterator<char>(in)), {});
-  const CoordinatorConfig c = read_coordinator_config(TomlTable::parse(text, "countdown.toml"), text);
-  EXPECT_EQ(c.num_generations, 16u);
-  EXPECT_EQ(c.async.max_staleness, 2);
-  EXPECT_EQ(c.sampling.max_tokens, 132);
-  EXPECT_EQ(c.sampling.seed, static_cast<uint64_t>(c.run.seed));
-  EXPECT_FALSE(c.overlong.enable);
+TEST(Options, ReadFromTheRunFile) {
+  const std::string text =
+      "[run]\nseed = 9\n[data]\ntrain = \"t\"\n[rollout]\nnum_generations = 6\nmax_new_tokens = 77\n"
+      "stop = [\"x\"]\nworkers = 3\n[grpo]\nmini_batches = 2\n[grpo.overlong_buffer]\nenable = true\nlen = "
+      "7\n";
+  const CoordinatorConfig c = read_coordinator_config(TomlTable::parse(text, "r.toml"), text);
+  EXPECT_EQ(c.num_generations, 6u);
+  EXPECT_EQ(c.mini_batches, 2u);
+  EXPECT_EQ(c.sampling.max_tokens, 77);
+  EXPECT_EQ(c.sampling.stop, std::vector<std::string>{"x"});
+  EXPECT_EQ(c.sampling.seed, 9u);
+  EXPECT_TRUE(c.overlong.enable);
+  EXPECT_EQ(c.overlong.len, 7);
+  auto error = [&](const std::string& more) {
+    return error_of([&] { read_coordinator_config(TomlTable::parse(text + more, "r.toml"), ""); });
+  };
+  EXPECT_NE(error("[coordinator]\nhttp_port = 80\n").find("http_port"), std::string::npos);
+  EXPECT_NE(error("[async]\ngroups_per_batch = 0\n").find("r.toml:16"), std::string::npos);
+}
+
+TEST(Options, EveryRecipeIsRead) {
+  for (const auto& entry : std::filesystem::directory_iterator(COHORT_SOURCE_DIR "/launch/recipes")) {
+    std::ifstream in(entry.path());
+    const std::string text((std::istreambuf_iterator<char>(in)), {});
+    const TomlTable table = TomlTable::parse(text, entry.path().string());
+    if (!table.has("data")) continue;  // supervised fine-tuning only
+    EXPECT_EQ(error_of([&] { read_coordinator_config(table, text); }), "");
+  }
 }
 
 }  // namespace
