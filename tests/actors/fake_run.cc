@@ -166,7 +166,12 @@ void FakeRun::run_learner() {
   for (Rank& r : ranks_) {
     if (greet(r, hello_of(r))) {
       r.asked = -1e9;  // a request is forgotten with the conversation
-      if (r.rank == 0) send(r, Published{learner_step_, "tcp://weights", 1});
+      if (r.rank == 0) {
+        // as the real one: the process that wrote the checkpoint may have died before the coordinator heard of it
+        if (checkpoint_on_disk_ > 0)
+          send(r, Checkpointed{checkpoint_on_disk_, "checkpoint-" + std::to_string(checkpoint_on_disk_)});
+        send(r, Published{learner_step_, "tcp://weights", 1});
+      }
     }
     while (auto message = next(r)) {
       if (const auto* batch = std::get_if<Batch>(&*message)) {
