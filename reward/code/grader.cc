@@ -1,15 +1,16 @@
-#include "reward/code.h"
-
+// Compiles and runs a completion's program against its record's tests and says what came of it.
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <mutex>
 
+#include "reward/code.h"
+#include "reward/code/ending.h"
+#include "reward/code/harness.h"
+#include "reward/code/limits.h"
 #include "reward/record.h"
 #include "reward/sandbox/jail.h"
 #include "transport/base/log.h"
@@ -17,6 +18,7 @@
 namespace cohort {
 namespace {
 
+using namespace code;
 using sandbox::Ended, sandbox::Isolation, sandbox::Outcome;
 
 enum class Language { c, cpp, python };
@@ -29,154 +31,6 @@ Language language_from(const std::string& name) {
   if (lower == "python" || lower == "python3" || lower == "py") return Language::python;
   throw InfraError(fmt::format("the record's language \"{}\" is none of c, cpp, python", name));
 }
-
-sandbox::Limits to_limits(const CodeLimits& o) {
-  sandbox::Limits limits;
-  limits.wall_s = o.wall_s;
-  limits.cpu_s = o.cpu_s;
-  limits.memory_bytes = static_cast<int64_t>(o.memory_mb) << 20;
-  limits.output_bytes = static_cast<int64_t>(o.output_kb) << 10;
-  limits.file_bytes = static_cast<int64_t>(o.file_mb) << 20;
-  limits.processes = o.processes;
-  return limits;
-}
-
-// The record's own limits take the place of the run file's.
-CodeLimits record_limits(const nlohmann::json& record, CodeLimits limits) {
-  const auto own = record.find("limits");
-  if (own == record.end()) return limits;
-  if (!own->is_object()) throw InfraError("the record's field \"limits\" must be an object");
-  auto number = [&](const char* key, double low, double high, auto& field) {
-    const auto it = own->find(key);
-    if (it == own->end()) return;
-    if (!it->is_number() || it->template get<double>() < low || it->template get<double>() > high)
-      throw InfraError(fmt::format("the record's limits.{} must be a number from {} to {}", key, low, high));
-    field = it->template get<std::decay_t<decltype(field)>>();
-  };
-  number("wall_s", 0.01, 3600, limits.wall_s);
-  number("cpu_s", 0.01, 3600, limits.cpu_s);
-  number("memory_mb", 1, 1 << 20, limits.memory_mb);
-  number("output_kb", 1, 1 << 20, limits.output_kb);
-  number("file_mb", 1, 1 << 16, limits.file_mb);
-  number("processes", 1, 4096, limits.processes);
-  return limits;
-}
-
-// What a run of the program shows besides right and wrong.
-struct Judged {
-  VerdictKind kind = VerdictKind::passed;
-  std::string reason;
-};
-
-bool contains(const std::string& text, std::string_view what) {
-  return text.find(what) != std::string::npos;
-}
-
-Judged judge_ending(const Outcome& o) {
-  auto seconds = [&](const char* what, double s) {
-    return fmt::format("used its {} after {:.2f} s", what, s);
-  };
-  switch (o.ended) {
-    case Ended::wall_timeout:
-      return {VerdictKind::candidate_timeout, seconds("wall time", o.wall_s)};
-    case Ended::cpu_timeout:
-      return {VerdictKind::candidate_timeout, seconds("CPU time", o.cpu_s)};
-    case Ended::memory:
-      return {VerdictKind::candidate_memory, "used more memory than it may"};
-    case Ended::output:
-      return {VerdictKind::candidate_output, "wrote more than it may"};
-    case Ended::processes:
-      return {VerdictKind::candidate_crash, "started more processes than it may"};
-    case Ended::cancelled:
-      return {VerdictKind::cancelled, "cancelled"};
-    case Ended::exited:
-    case Ended::signalled:
-      break;
-  }
-  if (o.ended == Ended::exited && o.exit_code == 0) return {};
-  // An allocation refused by the address-space limit shows only in the program's last words.
-  const bool no_memory = contains(o.err, "std::bad_alloc") || contains(o.err, "MemoryError");
-  if (no_memory) return {VerdictKind::candidate_memory, "an allocation was refused"};
-  if (o.ended == Ended::signalled)
-    return {VerdictKind::candidate_crash,
-            fmt::format("ended by signal {} ({})", o.signal, strsignal(o.signal))};
-  return {VerdictKind::candidate_crash, fmt::format("exit status {}", o.exit_code)};
-}
-
-std::string tail(const std::string& text, size_t size = 500) {
-  return text.size() <= size ? text : text.substr(text.size() - size);
-}
-
-void add_usage(nlohmann::json& evidence, const Outcome& o) {
-  if (o.ended == Ended::signalled)
-    evidence["signal"] = o.signal;
-  else if (o.ended == Ended::exited)
-    evidence["exit_status"] = o.exit_code;
-  else
-    evidence["ended"] = sandbox::to_string(o.ended);
-  evidence["wall_s"] = o.wall_s;
-  evidence["cpu_s"] = o.cpu_s;
-  evidence["memory_kb"] = o.peak_bytes / 1024;
-  if (!o.err.empty()) evidence["stderr"] = tail(o.err);
-}
-
-std::string make_nonce() {
-  uint64_t words[2] = {};
-  if (getrandom(words, sizeof words, 0) != sizeof words) throw InfraError("no random numbers");
-  return fmt::format("{:016x}{:016x}", words[0], words[1]);
-}
-
-// Runs program and tests in one interpreter and reports on descriptor 3. Assertions that fail are a wrong
-// answer, anything else that is raised is a crash. Only the last line, reached by no way but through the
-// tests, says ok.
-constexpr std::string_view kPythonHarness = R"(import os, sys
-def run():
-    nonce = sys.argv[1]
-    entry = sys.argv[2]
-    del sys.argv[1:]
-    report = os.dup(3)
-    os.close(3)
-    def say(text):
-        os.write(report, (nonce + " " + text[:500]).encode("utf-8", "replace"))
-    def load(name):
-        with open(name, encoding="utf-8") as file:
-            return compile(file.read(), name, "exec")
-    space = {"__name__": "__candidate__"}
-    try:
-        program = load("solution.py")
-    except (SyntaxError, ValueError) as error:
-        return say("syntax " + repr(error))
-    tests = load("tests.py")
-    os.unlink("tests.py")
-    stage = "program"
-    try:
-        exec(program, space)
-        stage = "tests"
-        exec(tests, space)
-        if entry:
-            space["check"](space[entry])
-    except AssertionError as error:
-        return say(("assert " if stage == "tests" else "raised ") + repr(error))
-    except BaseException as error:
-        return say("raised " + repr(error))
-    say("ok")
-run()
-)";
-
-constexpr std::string_view kNativeHarness = R"(#include <unistd.h>
-#ifdef __cplusplus
-extern "C" {
-#endif
-int __real_main(int, char**, char**);
-int __wrap_main(int argc, char** argv, char** envp) {
-  int status = __real_main(argc, argv, envp);
-  if (status == 0 && write(3, COHORT_NONCE " ok", sizeof COHORT_NONCE + 2) < 0) return 1;
-  return status;
-}
-#ifdef __cplusplus
-}
-#endif
-)";
 
 class CodeGrader : public RecordGrader {
  public:
@@ -395,11 +249,6 @@ class CodeGrader : public RecordGrader {
     return make_verdict(judged.kind, 0, judged.reason, evidence);
   }
 
-  static std::string last_line(const std::string& text) {
-    const std::string_view whole = trim(text);
-    const size_t at = whole.rfind('\n');
-    return std::string(whole.substr(at == std::string_view::npos ? 0 : at + 1).substr(0, 200));
-  }
   static bool is_syntax_error(const std::string& err) {
     const std::string last = last_line(err);
     return last.starts_with("SyntaxError") || last.starts_with("IndentationError") ||
@@ -440,35 +289,6 @@ class CodeGrader : public RecordGrader {
 };
 
 }  // namespace
-
-std::string_view last_fenced_block(std::string_view response) {
-  const std::string_view text = after_thinking(response);
-  std::string_view last, unclosed;
-  bool inside = false, any = false;
-  size_t begin = 0;
-  std::string fence;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    std::string_view line = text.substr(at, end - at);
-    const size_t indent = std::min(line.find_first_not_of(' '), line.size());
-    line.remove_prefix(indent);
-    const char mark = line.empty() ? '\0' : line[0];
-    size_t n = 0;
-    while ((mark == '`' || mark == '~') && n < line.size() && line[n] == mark) ++n;
-    if (!inside && n >= 3) {
-      inside = true;
-      fence.assign(n, mark);
-      begin = std::min(end + 1, text.size());
-    } else if (inside && n >= fence.size() && mark == fence[0] && trim(line.substr(n)).empty()) {
-      inside = false;
-      any = true;
-      last = text.substr(begin, at - begin);
-    }
-    at = end + 1;
-  }
-  if (inside) unclosed = text.substr(begin);
-  return any ? last : unclosed;
-}
 
 std::unique_ptr<Grader> make_code_grader(const TomlTable& table) {
   const auto options = read_grader_options<CodeOptions>(table);
