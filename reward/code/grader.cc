@@ -1,298 +1,253 @@
-// Compiles and runs a completion's program against its record's tests and says what came of it.
+// Data flow of one completion: program text -> normalised, and looked up with its record (the same was graded, or is
+// being graded by another thread: its verdict is this one's) -> compiled (once) -> tests, the one that fails most
+// often first, each in a fresh jail, until the score is decided -> verdict.
 #include <signal.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <mutex>
 
 #include "reward/code.h"
 #include "reward/code/ending.h"
 #include "reward/code/harness.h"
 #include "reward/code/limits.h"
+#include "reward/code/normalise.h"
+#include "reward/code/once_cache.h"
+#include "reward/code/order.h"
+#include "reward/code/python_tests.h"
+#include "reward/code/tests.h"
+#include "reward/code/toolchain.h"
 #include "reward/record.h"
-#include "reward/sandbox/jail.h"
-#include "transport/base/log.h"
 
 namespace cohort {
 namespace {
 
 using namespace code;
-using sandbox::Ended, sandbox::Isolation, sandbox::Outcome;
+using sandbox::Ended, sandbox::Outcome;
+using Json = nlohmann::json;
 
-enum class Language { c, cpp, python };
-
-Language language_from(const std::string& name) {
-  std::string lower;
-  for (char c : name) lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  if (lower == "c") return Language::c;
-  if (lower == "cpp" || lower == "c++" || lower == "cc" || lower == "cxx") return Language::cpp;
-  if (lower == "python" || lower == "python3" || lower == "py") return Language::python;
-  throw InfraError(fmt::format("the record's language \"{}\" is none of c, cpp, python", name));
+Verdict cancelled_verdict() {
+  return make_verdict(VerdictKind::cancelled, 0, "cancelled");
 }
 
 class CodeGrader : public RecordGrader {
  public:
   explicit CodeGrader(const CodeOptions& options)
-      : RecordGrader("code", 1, write_options(options)),
-        options_(options),
-        python_(find_python(options.python)) {}
+      : RecordGrader("code", 2, write_options(options)), options_(options), toolchain_(options) {}
 
  protected:
-  Verdict decide(const nlohmann::json& record, const GradeInput& input,
+  Verdict decide(const Json& record, const GradeInput& input,
                  const std::atomic<bool>& cancelled) const override {
     Task task;
-    task.language =
-        language_from(record.contains("language") ? required_text(record, "language") : options_.language);
+    task.language = &toolchain_.language(record.contains("language") ? required_text(record, "language")
+                                                                     : options_.language);
     task.source =
         options_.whole_completion ? std::string_view(input.completion) : last_fenced_block(input.completion);
     task.limits = to_limits(record_limits(record, options_.limits));
+    task.tests = read_tests(record, input.record_json, options_);
+    task.record = hash_parts({input.record_json});
     if (trim(task.source).empty()) return make_verdict(VerdictKind::no_answer, 0, "no code was found");
-    const bool has_code = record.contains("test_code");
-    if (has_code == record.contains("tests"))
-      throw InfraError("the record needs either \"tests\" or \"test_code\"");
-    return has_code ? run_test_code(record, task, cancelled) : run_tests(record, task, cancelled);
+    if (!options_.reuse) return grade_program(task, cancelled);
+    const std::string key = hash_parts({task.record, normalise(task.source, task.language->syntax)});
+    auto got = verdicts_.get(key, cancelled, [&] {
+      Verdict verdict = grade_program(task, cancelled);
+      const bool keep = verdict.kind != VerdictKind::cancelled && verdict.kind != VerdictKind::infra_error;
+      const size_t size = verdict.reason.size() + verdict.evidence.size() + 200;
+      return OnceCache<Verdict>::Made{std::move(verdict), size, keep};
+    });
+    if (!got) return cancelled_verdict();
+    if (got->reused) {
+      Json evidence = Json::parse(got->value.evidence, nullptr, false);
+      if (evidence.is_object()) evidence["reused"] = true, got->value.evidence = dump_line(evidence);
+    }
+    return std::move(got->value);
   }
 
  private:
   struct Task {
-    Language language = Language::c;
+    const LanguageOptions* language = nullptr;
     std::string_view source;
     sandbox::Limits limits;
-  };
-  struct Built {
-    std::string binary;  // C and C++
-    std::optional<Verdict> refused;
+    TestSet tests;
+    std::string record;  // its hash
+    bool python() const { return language->name == "python"; }
+    bool native() const { return language->name == "c" || language->name == "cpp"; }
   };
 
-  const sandbox::Jail& jail() const {  // made at the first use: a list with other graders only needs none
-    std::call_once(jail_once_, [this] {
-      sandbox::Setup setup;
-      setup.isolation = static_cast<sandbox::Want>(options_.isolation);
-      setup.read_only = options_.read_only;
-      if (!python_.prefix.empty()) setup.read_only.push_back(python_.prefix);
-      jail_ = std::make_unique<sandbox::Jail>(setup);
-      if (jail_->isolation() == Isolation::process && options_.isolation == CodeIsolation::automatic)
-        log::warn(
-            "code: this machine refuses namespaces ({}): programs are confined by Landlock, seccomp and "
-            "limits only, "
-            "and share this machine's network stack and process list",
-            jail_->refusal());
+  Json start_evidence(const Task& task) const {
+    return {{"isolation", toolchain_.isolation_name(*task.language)}};
+  }
+
+  Verdict refused(const Task& task, const Compiled& compiled) const {
+    if (compiled.refused.kind == VerdictKind::cancelled) return cancelled_verdict();
+    Json evidence = start_evidence(task);
+    add_usage(evidence, compiled.outcome);
+    evidence["compiler"] = compiled.diagnostics;
+    return make_verdict(compiled.refused.kind, 0, compiled.refused.reason, evidence);
+  }
+
+  Verdict grade_program(const Task& task, const std::atomic<bool>& cancelled) const {
+    const TestSet& set = task.tests;
+    for (const Test& test : set.tests) {
+      if (test.form == Test::Form::call && !task.python())
+        throw InfraError("the record's \"args\" tests need Python; other languages take a \"driver\"");
+      if (test.form == Test::Form::script && !task.python() && !task.native())
+        throw InfraError(fmt::format("the record's \"test_code\" cannot be in {}", task.language->name));
+    }
+    if (task.native() && set.tests[0].form == Test::Form::script)
+      return grade_native_scripts(task, cancelled);
+    const std::string source =
+        set.driver.empty() ? std::string(task.source) : std::string(task.source) + "\n" + set.driver;
+    const Compiled compiled = toolchain_.compile(*task.language, source, {}, {}, cancelled);
+    if (!compiled.ok()) return refused(task, compiled);
+    std::optional<Compiled> checker;
+    if (set.checker) checker = compile_checker(*set.checker, cancelled);
+    if (checker && !checker->ok()) return cancelled_verdict();
+    return run_tests(task, cancelled, [&](const Test& test) {
+      if (test.form == Test::Form::call)
+        return run_call(toolchain_, compiled.program, test, set.tolerance, task.limits, cancelled);
+      if (test.form == Test::Form::script) {
+        const auto run = options_.python_tests == PythonTests::separate ? run_script : run_script_in_process;
+        return run(toolchain_, compiled.program, set, test, task.limits, cancelled);
+      }
+      return run_output(task, compiled.program, checker ? &checker->program : nullptr, test, cancelled);
     });
-    return *jail_;
   }
 
-  nlohmann::json start_evidence() const {
-    return {{"isolation", jail().isolation() == Isolation::namespaces ? "namespaces" : "process"}};
+  Compiled compile_checker(const Checker& checker, const std::atomic<bool>& cancelled) const {
+    Compiled compiled =
+        toolchain_.compile(toolchain_.language(checker.language), checker.source, {}, {}, cancelled);
+    if (compiled.refused.kind == VerdictKind::compile_error)
+      throw InfraError("the record's checker " + compiled.refused.reason);
+    return compiled;
   }
 
-  Built compile(const Task& task, const std::vector<sandbox::File>& extra, std::vector<std::string> arguments,
-                const std::atomic<bool>& cancelled) const {
-    const bool cpp = task.language == Language::cpp;
-    sandbox::Job job;
-    job.argv = {cpp ? "/usr/bin/g++" : "/usr/bin/gcc", cpp ? "-std=gnu++20" : "-std=gnu17", "-O2", "-o",
-                "program"};
-    job.argv.push_back(cpp ? "solution.cpp" : "solution.c");
-    job.argv.insert(job.argv.end(), arguments.begin(), arguments.end());
-    job.argv.push_back("-lm");
-    job.files = extra;
-    job.files.push_back({cpp ? "solution.cpp" : "solution.c", task.source});
-    job.take = "program";
-    job.limits = to_limits(options_.compile);
-    const Outcome o = jail().run(job, cancelled);
-    Built built;
-    if (o.took) {
-      built.binary = o.taken;
-    } else if (o.ended == Ended::cancelled) {
-      built.refused = make_verdict(VerdictKind::cancelled, 0, "cancelled");
+  TestResult run_output(const Task& task, const Program& program, const Program* checker, const Test& test,
+                        const std::atomic<bool>& cancelled) const {
+    sandbox::Job job = program.job(task.limits);
+    job.stdin_data = test.input;
+    TestResult result;
+    result.outcome = toolchain_.jail(*task.language).run(job, cancelled);
+    result.judged = judge_ending(result.outcome);
+    judge_syntax(*task.language, result.outcome, result.judged);
+    if (result.judged.kind != VerdictKind::passed) return result;
+    if (checker) {
+      result.judged = ask_checker(*checker, test, result.outcome.out, cancelled);
     } else {
-      nlohmann::json evidence = start_evidence();
-      add_usage(evidence, o);
-      evidence.erase("stderr");
-      evidence["compiler"] = o.err.substr(0, 1500);
-      std::string reason =
-          o.ended == Ended::exited ? first_error(o.err) : "the compiler " + judge_ending(o).reason;
-      built.refused = make_verdict(VerdictKind::compile_error, 0, reason, evidence);
+      const std::string difference =
+          compare_outputs(test.expected, result.outcome.out, task.tests.compare, task.tests.tolerance);
+      if (!difference.empty()) result.judged = {VerdictKind::failed, "the output " + difference};
     }
-    return built;
+    if (result.judged.kind == VerdictKind::failed)
+      result.difference_shown = result.outcome.out.substr(0, 300);
+    return result;
   }
 
-  static std::string first_error(const std::string& text) {
-    const size_t at = text.find("error: ");
-    if (at == std::string::npos) return "does not compile";
-    const size_t end = std::min(text.find('\n', at), text.size());
-    return text.substr(at, std::min<size_t>(end - at, 200));
+  // In a jail of its own, with three files: what the program was given, what it said, and what was expected.
+  Judged ask_checker(const Program& checker, const Test& test, std::string_view output,
+                     const std::atomic<bool>& cancelled) const {
+    sandbox::Job job = checker.job(to_limits(options_.limits));
+    job.files.push_back({"input.txt", test.input});
+    job.files.push_back({"output.txt", output});
+    job.files.push_back({"answer.txt", test.expected});
+    for (const char* file : {"input.txt", "output.txt", "answer.txt"}) job.argv.push_back(file);
+    const Outcome o = toolchain_.jail(*checker.language).run(job, cancelled);
+    if (o.ended == Ended::cancelled) return {VerdictKind::cancelled, "cancelled"};
+    if (o.ended == Ended::exited && o.exit_code == 0) return {};
+    if (o.ended == Ended::exited && (o.exit_code == 1 || o.exit_code == 2))
+      return {VerdictKind::failed, "the checker refuses the output"};
+    return {VerdictKind::unknown, "the checker " + judge_ending(o).reason};
   }
 
-  Verdict run_tests(const nlohmann::json& record, const Task& task,
-                    const std::atomic<bool>& cancelled) const {
-    const nlohmann::json& tests = record["tests"];
-    if (!tests.is_array() || tests.empty())
-      throw InfraError("the record's field \"tests\" must be a non-empty array");
-    for (const nlohmann::json& test : tests)
-      if (!test.is_object() || !test.contains("stdout") || !test["stdout"].is_string() ||
-          (test.contains("stdin") && !test["stdin"].is_string()))
-        throw InfraError("every test needs a text \"stdout\" and may have a text \"stdin\"");
+  Verdict grade_native_scripts(const Task& task, const std::atomic<bool>& cancelled) const {
+    const bool cpp = task.language->name == "cpp";
+    const char* harness = cpp ? "harness.cpp" : "harness.c";
+    std::optional<Verdict> not_compiled;
+    Verdict verdict = run_tests(task, cancelled, [&](const Test& test) {
+      TestResult result;
+      const std::string whole = with_native_tests(task.source, test.script, cpp);
+      const Compiled compiled = toolchain_.compile(*task.language, whole, {{harness, kNativeHarness}},
+                                                   {harness, "-Wl,--wrap=main"}, cancelled);
+      if (!compiled.ok()) {
+        result.judged = compiled.refused;
+        not_compiled = refused(task, compiled);
+        return result;
+      }
+      const std::string nonce = make_nonce();
+      sandbox::Job job = compiled.program.job(task.limits);
+      job.report_pipe = true;
+      job.stdin_data = nonce;
+      result.outcome = toolchain_.jail(*task.language).run(job, cancelled);
+      const Outcome& o = result.outcome;
+      result.judged = judge_ending(o);
+      if (result.judged.kind == VerdictKind::passed && o.report != nonce + " ok")
+        result.judged = {VerdictKind::failed, "ended before its tests were done"};
+      if ((o.signal == SIGILL || o.signal == SIGTRAP) && contains(o.err, "Assertion failed: "))
+        result.judged = {VerdictKind::failed, "a test failed: " + last_line(o.err)};
+      return result;
+    });
+    return not_compiled ? *not_compiled : verdict;
+  }
 
-    sandbox::Job job;
-    job.limits = task.limits;
-    Built built;
-    if (task.language == Language::python) {
-      job.argv = {python_.program, "-I", "-B", "solution.py"};
-      job.files = {{"solution.py", task.source}};
-    } else {
-      built = compile(task, {}, {}, cancelled);
-      if (built.refused) return *built.refused;
-      job.argv = {"./program"};
-      job.files = {{"program", built.binary, true}};
-    }
-    nlohmann::json evidence = start_evidence();
-    Judged first;  // why the first test that was not passed was not
+  // run(test) -> TestResult, for each test until the score is decided.
+  template <class Run>
+  Verdict run_tests(const Task& task, const std::atomic<bool>& cancelled, const Run& run) const {
+    const std::vector<Test>& tests = task.tests.tests;
+    std::vector<size_t> order(tests.size());
+    if (options_.test_order == TestOrder::learned)
+      order = failures_.order(task.record, tests.size());
+    else
+      std::iota(order.begin(), order.end(), 0);
+    Json evidence = start_evidence(task);
+    Judged first;                      // why a test that was not passed was not
+    size_t first_test = tests.size();  // the lowest numbered of them
     size_t passed = 0, ran = 0;
     double wall_s = 0, cpu_s = 0;
     int64_t peak = 0;
-    for (const nlohmann::json& test : tests) {
-      const std::string stdin_data = test.value("stdin", "");
-      job.stdin_data = stdin_data;
-      const Outcome o = jail().run(job, cancelled);
+    for (const size_t i : order) {
+      if (cancelled.load(std::memory_order_relaxed)) return cancelled_verdict();
+      const TestResult result = run(tests[i]);
+      if (result.judged.kind == VerdictKind::cancelled) return cancelled_verdict();
       ++ran;
-      Judged judged = judge_ending(o);
-      if (judged.kind == VerdictKind::cancelled) return make_verdict(VerdictKind::cancelled, 0, "cancelled");
-      if (task.language == Language::python && judged.kind == VerdictKind::candidate_crash &&
-          is_syntax_error(o.err))
-        judged = {VerdictKind::compile_error, "does not compile: " + last_line(o.err)};
-      if (judged.kind == VerdictKind::passed) {
-        const std::string difference =
-            compare_outputs(test["stdout"].get_ref<const std::string&>(), o.out, options_.compare,
-                            {options_.absolute_tolerance, options_.relative_tolerance});
-        if (!difference.empty()) judged = {VerdictKind::failed, "the output " + difference};
-      }
-      wall_s += o.wall_s;
-      cpu_s += o.cpu_s;
-      peak = std::max(peak, o.peak_bytes);
-      if (judged.kind == VerdictKind::passed) {
+      wall_s += result.outcome.wall_s;
+      cpu_s += result.outcome.cpu_s;
+      peak = std::max(peak, result.outcome.peak_bytes);
+      if (result.judged.kind == VerdictKind::passed) {
         ++passed;
         continue;
       }
-      if (first.kind == VerdictKind::passed) {
-        first = judged;
-        evidence["first_failing_test"] = ran;
-        add_usage(evidence, o);
-        if (judged.kind == VerdictKind::failed) evidence["stdout"] = o.out.substr(0, 300);
+      failures_.failed(task.record, i, tests.size());
+      if (i < first_test) {
+        first = result.judged;
+        first_test = i;
+        for (const char* key : {"exit_status", "signal", "ended", "stderr", "stdout"}) evidence.erase(key);
+        add_usage(evidence, result.outcome);
+        if (!result.difference_shown.empty()) evidence["stdout"] = result.difference_shown;
       }
-      if (!options_.partial_credit || judged.kind == VerdictKind::compile_error) break;
+      if (!options_.partial_credit || result.judged.kind == VerdictKind::compile_error) break;
     }
+    if (first_test < tests.size()) evidence["first_failing_test"] = first_test + 1;
     evidence["tests"] = tests.size();
     evidence["tests_run"] = ran;
     evidence["tests_passed"] = passed;
     evidence["wall_s"] = wall_s;
     evidence["cpu_s"] = cpu_s;
     evidence["memory_kb"] = peak / 1024;
-    if (first.kind == VerdictKind::passed)
+    if (first_test == tests.size())
       return make_verdict(VerdictKind::passed, 1, fmt::format("passes all {} tests", tests.size()), evidence);
     const double share = static_cast<double>(passed) / static_cast<double>(tests.size());
-    return make_verdict(
-        first.kind, options_.partial_credit ? share : 0,
-        fmt::format("test {}: {}", evidence["first_failing_test"].get<size_t>(), first.reason), evidence);
-  }
-
-  Verdict run_test_code(const nlohmann::json& record, const Task& task,
-                        const std::atomic<bool>& cancelled) const {
-    if (!record["test_code"].is_string()) throw InfraError("the record's field \"test_code\" must be a text");
-    const std::string& tests = record["test_code"].get_ref<const std::string&>();
-    const std::string entry = record.contains("entry_point") ? required_text(record, "entry_point") : "";
-    const std::string nonce = make_nonce();
-    sandbox::Job job;
-    job.limits = task.limits;
-    job.report_pipe = true;
-    Built built;
-    std::string harness, whole;
-    if (task.language == Language::python) {
-      job.argv = {python_.program, "-I", "-B", "harness.py", nonce, entry};
-      job.files = {{"harness.py", kPythonHarness}, {"solution.py", task.source}, {"tests.py", tests}};
-    } else {
-      const char* name = task.language == Language::cpp ? "harness.cpp" : "harness.c";
-      harness = fmt::format("#define COHORT_NONCE \"{}\"\n{}", nonce, kNativeHarness);
-      // the program may have switched assertions off: the tests switch them on again
-      whole = fmt::format("{}\n#undef NDEBUG\n#include <assert.h>\n{}\n", task.source, tests);
-      Task with_tests = task;
-      with_tests.source = whole;
-      built = compile(with_tests, {{name, harness}}, {name, "-Wl,--wrap=main"}, cancelled);
-      if (built.refused) return *built.refused;
-      job.argv = {"./program"};
-      job.files = {{"program", built.binary, true}};
-    }
-    const Outcome o = jail().run(job, cancelled);
-    nlohmann::json evidence = start_evidence();
-    add_usage(evidence, o);
-    Judged judged = judge_ending(o);
-    const std::string said = o.report.starts_with(nonce + " ") ? o.report.substr(nonce.size() + 1) : "";
-    auto says = [&](std::string_view what) { return said.starts_with(what); };
-    if (judged.kind == VerdictKind::cancelled) return make_verdict(VerdictKind::cancelled, 0, "cancelled");
-    if (judged.kind == VerdictKind::passed && said != "ok") {
-      if (says("assert "))
-        judged = {VerdictKind::failed, "a test failed: " + said.substr(7)};
-      else if (says("syntax "))
-        judged = {VerdictKind::compile_error, "does not compile: " + said.substr(7)};
-      else if (says("raised MemoryError"))
-        judged = {VerdictKind::candidate_memory, "an allocation was refused"};
-      else if (says("raised "))
-        judged = {VerdictKind::candidate_crash, said};
-      else
-        judged = {VerdictKind::failed, "ended before its tests were done"};
-    }
-    if (task.language != Language::python && o.signal == SIGABRT && contains(o.err, "Assertion"))
-      judged = {VerdictKind::failed, "an assertion failed"};
-    if (judged.kind == VerdictKind::passed)
-      return make_verdict(VerdictKind::passed, 1, "passes its tests", evidence);
-    return make_verdict(judged.kind, 0, judged.reason, evidence);
-  }
-
-  static bool is_syntax_error(const std::string& err) {
-    const std::string last = last_line(err);
-    return last.starts_with("SyntaxError") || last.starts_with("IndentationError") ||
-           last.starts_with("TabError");
-  }
-
-  struct Python {
-    std::string program = "/usr/bin/python3";
-    std::string prefix;  // to show in the jail when it lies outside the system's folders
-  };
-  static Python find_python(const std::string& wanted) {
-    namespace fs = std::filesystem;
-    Python python;
-    std::string found = wanted;
-    if (found.empty() && access(python.program.c_str(), X_OK) == 0) return python;
-    const char* path = getenv("PATH");
-    for (std::string_view rest = path ? path : ""; found.empty() && !rest.empty();) {
-      const std::string candidate = std::string(rest.substr(0, rest.find(':'))) + "/python3";
-      if (access(candidate.c_str(), X_OK) == 0) found = candidate;
-      rest.remove_prefix(std::min(rest.find(':'), rest.size() - 1) + 1);
-    }
-    std::error_code error;
-    const fs::path real = fs::canonical(found, error);
-    if (error) {
-      if (!wanted.empty()) fail_usage("code reward: python = \"{}\": {}", wanted, error.message());
-      return python;  // there is none: a Python task will say so
-    }
-    python.program = real.string();
-    const fs::path prefix = real.parent_path().parent_path();
-    if (prefix != "/usr" && prefix != "/") python.prefix = prefix.string();
-    return python;
+    return make_verdict(first.kind, options_.partial_credit ? share : 0,
+                        fmt::format("test {}: {}", first_test + 1, first.reason), evidence);
   }
 
   const CodeOptions options_;
-  const Python python_;
-  mutable std::once_flag jail_once_;
-  mutable std::unique_ptr<sandbox::Jail> jail_;
+  const Toolchain toolchain_;
+  mutable OnceCache<Verdict> verdicts_{16u << 20};
+  mutable FailureCounts failures_{4096};
 };
 
 }  // namespace
 
 std::unique_ptr<Grader> make_code_grader(const TomlTable& table) {
-  const auto options = read_grader_options<CodeOptions>(table);
-  return std::make_unique<CodeGrader>(options);
+  return std::make_unique<CodeGrader>(read_grader_options<CodeOptions>(table));
 }
 
 }  // namespace cohort

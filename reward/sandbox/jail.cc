@@ -317,7 +317,7 @@ Outcome Jail::run_as(Isolation isolation, const Job& job, const std::atomic<bool
   plan.in = input.get();
   plan.out = out.write.get();
   plan.err = err.write.get();
-  plan.report = report.write.get();
+  plan.report = job.channel >= 0 ? job.channel : report.write.get();
   plan.status = status_pipe.write.get();
   plan.go = go.read.get();
   plan.taken = taken.get();

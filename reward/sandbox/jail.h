@@ -43,6 +43,7 @@ struct Job {
   std::vector<File> files;
   std::string_view stdin_data;  // handed over as a sealed file: the program cannot change it
   bool report_pipe = false;     // descriptor 3 leads to Outcome::report (at most 4 KiB)
+  int channel = -1;  // instead of the report pipe: becomes descriptor 3, read and write; stays the caller's
   std::string take;             // after a clean exit bring this file of the working folder back
   Limits limits;
 };
