@@ -39,8 +39,12 @@ class CodeGrader : public RecordGrader {
     Task task;
     task.language = &toolchain_.language(record.contains("language") ? required_text(record, "language")
                                                                      : options_.language);
-    task.source =
-        options_.whole_completion ? std::string_view(input.completion) : last_fenced_block(input.completion);
+    const auto whole = record.find("whole_completion");
+    if (whole != record.end() && !whole->is_boolean())
+      throw InfraError("the record's field \"whole_completion\" must be true or false");
+    task.source = (whole != record.end() ? whole->get<bool>() : options_.whole_completion)
+                      ? std::string_view(input.completion)
+                      : last_fenced_block(input.completion);
     task.limits = to_limits(record_limits(record, options_.limits));
     task.tests = read_tests(record, input.record_json, options_);
     task.record = hash_parts({input.record_json});
