@@ -53,6 +53,9 @@ if(COHORT_CUDA)
   set(CMAKE_CUDA_ARCHITECTURES 90a-real CACHE STRING "GPU architectures that get code")
   set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # the one LibTorch uses
   enable_language(CUDA)
+  # CMake 3.25 does not know how nvcc spells it
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
   set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   set(CMAKE_CUDA_FLAGS_RELWITHDEBINFO "-O3 -DNDEBUG -lineinfo")
