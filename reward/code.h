@@ -66,6 +66,7 @@ struct CodeOptions {
   TestOrder test_order = TestOrder::learned;
   PythonTests python_tests = PythonTests::separate;
   bool precompiled_headers = true;
+  bool warm_python = true;
   std::string cache_dir;
   CodeIsolation isolation = CodeIsolation::automatic;
   std::string python;
@@ -89,6 +90,7 @@ struct CodeOptions {
     v("test_order", test_order, "learned: tests that fail most often come first; or as given");
     v("python_tests", python_tests, "separate, or in_process, where a program can reach into its tests");
     v("precompiled_headers", precompiled_headers, "bits/stdc++.h is compiled once for this machine");
+    v("warm_python", warm_python, "a started interpreter forks inside the jail for each run");
     v("cache_dir", cache_dir, "of precompiled headers; default $XDG_CACHE_HOME/cohort or ~/.cache/cohort");
     v("isolation", isolation,
       "auto: namespaces, and where the machine refuses them the weaker process isolation; or insist on one");

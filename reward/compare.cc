@@ -63,10 +63,9 @@ bool same_number(std::string_view expected, std::string_view actual, Tolerance t
   if (std::isnan(*x) || std::isnan(*y)) return std::isnan(*x) && std::isnan(*y);
   if (std::isinf(*x) || std::isinf(*y)) return *x == *y;
   const double gap = std::fabs(*x - *y);
-  if (gap <= tolerance.absolute) {
-    // past 2^53 neighbouring whole numbers are the same double
-    return !(want || have) || std::fabs(*x) < 0x1p53 || gap == 0;
-  }
+  // past 2^53 neighbouring whole numbers are the same double, whose own digits tell
+  if ((want || have) && std::fabs(*x) >= 0x1p53) return fmt::format("{:.0f}", want ? *y : *x) == (want ? *want : *have);
+  if (gap <= tolerance.absolute) return true;
   return !want && !have && gap <= tolerance.relative * std::fabs(*x);
 }
 

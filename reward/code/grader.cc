@@ -128,6 +128,11 @@ class CodeGrader : public RecordGrader {
                         const std::atomic<bool>& cancelled) const {
     sandbox::Job job = program.job(task.limits);
     job.stdin_data = test.input;
+    const std::string mode = fmt::format("run {}", task.limits.output_bytes);
+    if (toolchain_.runs_warm(*task.language)) {
+      job.warm = true;
+      job.files.push_back({"mode", mode});
+    }
     TestResult result;
     result.outcome = toolchain_.jail(*task.language).run(job, cancelled);
     result.judged = judge_ending(result.outcome);

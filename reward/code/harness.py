@@ -280,6 +280,8 @@ def tests(limit):
     say("ok")
 
 def main():
+    import _signal
+    for name in (_signal.SIGPIPE, _signal.SIGXFSZ): _signal.signal(name, _signal.SIG_IGN)  # a fork has not the interpreter's own
     with open("mode") as file: mode, limit = file.read().split()
     os.unlink("mode")
     {"serve": serve, "call": call, "run": run, "tests": tests}[mode](int(limit))

@@ -56,6 +56,17 @@ sandbox::Outcome run(const sandbox::Jail& jail, std::vector<std::string> argv, s
   return jail.run(job, std::atomic<bool>(false));
 }
 
+bool works(const LanguageOptions& language, const std::string& folder, const sandbox::Jail& jail) {
+  sandbox::Job job;
+  job.argv = fill_in(language.compile, language);
+  job.argv.insert(job.argv.begin() + 1, {"-I" + folder, "-Winvalid-pch", "-Werror"});
+  const std::string source = fmt::format("#include <{}>\nint main() {{ return 0; }}\n", language.precompile);
+  job.files = {{language.source, source}};
+  job.take = language.program;
+  job.limits.wall_s = 120, job.limits.cpu_s = 60, job.limits.memory_bytes = 2LL << 30;
+  return jail.run(job, std::atomic<bool>(false)).took;
+}
+
 struct LockFile {
   int fd;
   explicit LockFile(const std::string& path) : fd(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600)) {
@@ -71,14 +82,18 @@ struct LockFile {
 
 Precompiled::Precompiled(const std::string& cache_dir) : root_(cache_root(cache_dir)) {}
 
-std::string Precompiled::folder(const LanguageOptions& language, const sandbox::Jail& jail) const {
+std::string Precompiled::folder(const LanguageOptions& language, const JailWith& jail_with) const {
   if (root_.empty() || language.precompile.empty() || language.compile.empty()) return "";
   std::lock_guard lock(mutex_);
   const auto known = folders_.find(language.name);
   if (known != folders_.end()) return known->second;
   std::string made;
   try {
-    made = make(language, jail);
+    made = make(language, jail_with(""));
+    if (!made.empty() && !works(language, made, jail_with(made))) {
+      log::warn("code: {} in {} cannot be used: it is compiled as always", language.precompile, made);
+      made.clear();
+    }
   } catch (const std::exception& e) {
     log::warn("code: {} is not precompiled: {}", language.precompile, e.what());
   }

@@ -6,6 +6,7 @@
 // ours, and the jails of candidates see the folder read-only. A folder that is not ours alone to write is not used.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -23,7 +24,9 @@ class Precompiled {
 
   // The folder to put first on the include path, "" where there is none (no such header, no place, a compiler that
   // refuses): then it is compiled as always. Made at the first call, which may take seconds. Thread-safe.
-  std::string folder(const LanguageOptions& language, const sandbox::Jail& jail) const;
+  // `jail_with` gives a jail that sees a folder: one that does not compile a trivial program there is not used.
+  using JailWith = std::function<const sandbox::Jail&(const std::string& folder)>;
+  std::string folder(const LanguageOptions& language, const JailWith& jail_with) const;
 
  private:
   std::string make(const LanguageOptions& language, const sandbox::Jail& jail) const;

@@ -51,6 +51,7 @@ const sandbox::Jail& Toolchain::jail_with(const std::vector<std::string>& read_o
     sandbox::Setup setup;
     setup.isolation = static_cast<sandbox::Want>(options_.isolation);
     setup.read_only = read_only;
+    setup.warm = {python_.program, "-I", "-B", "-c", std::string(kPythonHarness) + "\nos.fork()\nmain()\n"};
     jail = std::make_unique<sandbox::Jail>(setup);
     if (jail->isolation() == Isolation::process && options_.isolation == CodeIsolation::automatic &&
         jails_.size() == 1)
@@ -79,7 +80,14 @@ sandbox::Job Toolchain::python_job(const sandbox::Limits& limits) const {
   job.argv = {python_.program, "-I", "-B", "harness.py"};
   job.files = {{"harness.py", harness_}};
   job.limits = limits;
+  job.warm = options_.warm_python;
   return job;
+}
+
+bool Toolchain::runs_warm(const LanguageOptions& language) const {
+  return options_.warm_python && language.name == "python" && language.compile.empty() &&
+         language.run == std::vector<std::string>{python_.program, "-I", "-B", "{source}"} &&
+         language.source == "solution.py";
 }
 
 Compiled Toolchain::compile(const LanguageOptions& language, std::string_view source,
@@ -119,7 +127,12 @@ Compiled Toolchain::run_compiler(const LanguageOptions& language, std::string_vi
   job.argv = fill_in(language.compile, language);
   if (!language.precompile.empty() && options_.precompiled_headers &&
       source.find(language.precompile) != std::string_view::npos) {
-    const std::string folder = precompiled_->folder(language, jail_with(read_only));
+    const std::string folder =
+        precompiled_->folder(language, [&](const std::string& shown) -> const sandbox::Jail& {
+          std::vector<std::string> all = read_only;
+          if (!shown.empty()) all.push_back(shown);
+          return jail_with(all);
+        });
     if (!folder.empty()) {
       read_only.push_back(folder);
       job.argv.insert(job.argv.begin() + 1, "-I" + folder);

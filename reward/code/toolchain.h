@@ -58,6 +58,9 @@ class Toolchain {
   // That the trusted Python harness runs in, as tests or around a candidate.
   sandbox::Job python_job(const sandbox::Limits& limits) const;
 
+  // Whether its programs can run in a fork of a warm interpreter: Python as it is built in.
+  bool runs_warm(const LanguageOptions& language) const;
+
   const char* isolation_name(const LanguageOptions& language) const;
   size_t compiles_reused() const { return compiled_.hits(); }
 
