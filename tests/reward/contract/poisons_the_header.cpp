@@ -1,6 +1,5 @@
 // Looks for precompiled headers and compilers' caches everywhere and tries to replace them.
 #include <bits/stdc++.h>
-#pragma GCC pch_preprocess "stdc++.h.gch"
 
 int main() {
   namespace fs = std::filesystem;
