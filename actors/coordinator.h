@@ -115,6 +115,8 @@ class Coordinator {
   void queue_job(Group& group, uint32_t index, double not_before);
   void send_jobs(double now);
   void on_graded(Worker& worker, const Graded& graded, double now);
+  void budget_exhausted(Group& group, uint32_t index, const Worker& worker, const RewardPart& part,
+                        double now);
   void grading_failed(Group& group, uint32_t index, const std::string& worker, const std::string& why,
                       double now);
   void finish_group(Group& group, double now);

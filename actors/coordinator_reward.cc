@@ -66,7 +66,8 @@ void Coordinator::send_jobs(double now) {
     // the one with the fewest jobs in its hands, not with the most credit: a newcomer grants little at first
     Worker* best = nullptr;
     for (Worker* w : free)
-      if ((!elsewhere || w->name != slot.last_grader) && (!best || w->in_flight() < best->in_flight())) best = w;
+      if ((!elsewhere || w->name != slot.last_grader) && (!best || w->in_flight() < best->in_flight()))
+        best = w;
     if (slot.not_before > now || best == nullptr) {
       ++it;
       continue;
@@ -89,6 +90,9 @@ void Coordinator::on_graded(Worker& worker, const Graded& graded, double now) {
   Group& group = it->second;
   Slot& slot = group.slots[graded.index];
   if (slot.state != Slot::sampled && slot.state != Slot::grading) return;  // graded before
+  for (const RewardPart& part : graded.parts)
+    if (part.verdict.kind == VerdictKind::budget_exhausted)
+      return budget_exhausted(group, graded.index, worker, part, now);
   std::string fault = infra_reason(graded.parts);
   if (graded.parts.empty()) fault = "no verdict";
   for (const RewardPart& part : graded.parts)
@@ -121,6 +125,15 @@ void Coordinator::on_graded(Worker& worker, const Graded& graded, double now) {
          part.verdict.reason, part.verdict.evidence, part.verdict.hash});
   }
   if (++group.n_graded == group.slots.size()) finish_group(group, now);
+}
+
+// The run may ask no more of a paid endpoint. No fault of a worker, so no attempt is counted and no group given
+// up: the job waits in the ledger, and the run ends in order with a checkpoint, to go on with a larger budget.
+void Coordinator::budget_exhausted(Group& group, uint32_t index, const Worker& worker, const RewardPart& part,
+                                   double now) {
+  Slot& slot = group.slots[index];
+  if (slot.state == Slot::grading && slot.worker == worker.name) queue_job(group, index, now);
+  begin_shutdown(part.name + ": " + part.verdict.reason, now);
 }
 
 // A fault of ours, never a reward: tried again elsewhere, later each time, and after grading_attempts the

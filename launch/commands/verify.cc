@@ -57,7 +57,7 @@ void grade(const std::string& kind, const Graders& graders, Item& item) {
   Grader& grader = field == std::string("source") ? *graders.source : *graders.response;
   const std::atomic<bool> never = false;
   const Verdict verdict = grader.grade(input, never);
-  item.infra = verdict.kind == VerdictKind::infra_error;
+  item.infra = is_no_reward(verdict.kind);
   if (item.infra && verdict.reason.starts_with("the record")) {  // the line's fault
     item.error = verdict.reason;
     return;
