@@ -7,6 +7,8 @@
 #include "reward/code.h"
 #include "reward/countdown.h"
 #include "reward/format.h"
+#include "reward/judge/judge.h"
+#include "reward/language.h"
 #include "reward/length.h"
 #include "reward/math/math_grader.h"
 #include "reward/process.h"
@@ -23,8 +25,14 @@ struct Kind {
 
 const std::vector<Kind>& kinds() {
   static const std::vector<Kind> table = {
-      {"countdown", make_countdown_grader}, {"format", make_format_grader},   {"math", make_math_grader},
-      {"code", make_code_grader},           {"process", make_process_grader}, {"length", make_length_grader},
+      {"countdown", make_countdown_grader},
+      {"format", make_format_grader},
+      {"math", make_math_grader},
+      {"code", make_code_grader},
+      {"process", make_process_grader},
+      {"length", make_length_grader},
+      {"language_consistency", make_language_grader},
+      {"judge", nullptr, make_judge_grader},
   };
   return table;
 }
