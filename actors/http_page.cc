@@ -69,7 +69,9 @@ HttpPage::HttpPage(const std::string& address, int port) : impl_(std::make_uniqu
 }
 
 HttpPage::~HttpPage() {
-  while (!impl_->server.is_running()) std::this_thread::yield();  // stop() before that would be forgotten
+  // stop() before it listens would be forgotten
+  for (int i = 0; i < 2000 && !impl_->server.is_running(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   impl_->server.stop();
   impl_->listener.join();
 }

@@ -85,6 +85,7 @@ std::optional<HttpReply> HttpClient::post(const std::string& url, const std::vec
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, &reply.body);
   curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, close_on_exec);
+  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // a name server that is silent holds up no cancel
   curl_easy_setopt(easy, CURLOPT_USERAGENT, "cohort");
 
   curl_multi_add_handle(connection->multi, easy);

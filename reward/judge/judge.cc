@@ -273,6 +273,8 @@ std::unique_ptr<Grader> make_judge_grader(const RewardSpec& spec) {
   if (host.find('@') != std::string::npos)
     fail_usage("{}: put no name or password there; name an environment variable in api_key_env",
                table.where("base_url"));
+  if (o.base_url.find_first_of("?#") != std::string::npos)
+    fail_usage("{} must end with a path, as in http://host:8000/v1", table.where("base_url"));
   judge::EndpointOptions e;
   e.url = o.base_url + (o.base_url.ends_with('/') ? "" : "/") + "chat/completions";
   if (!o.api_key_env.empty()) {
