@@ -61,6 +61,7 @@ class CodeGrader : public RecordGrader {
     if (got->reused) {
       Json evidence = Json::parse(got->value.evidence, nullptr, false);
       if (evidence.is_object()) evidence["reused"] = true, got->value.evidence = dump_line(evidence);
+      got->value.reused = true;
     }
     return std::move(got->value);
   }
