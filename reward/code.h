@@ -71,7 +71,7 @@ struct CodeOptions {
   CodeIsolation isolation = CodeIsolation::automatic;
   std::string python;
   std::vector<std::string> read_only;
-  std::vector<LanguageOptions> languages;
+  std::vector<CodeLanguage> languages;
 
   template <class V>
   void visit(V& v) {

@@ -68,7 +68,7 @@ class CodeGrader : public RecordGrader {
 
  private:
   struct Task {
-    const LanguageOptions* language = nullptr;
+    const CodeLanguage* language = nullptr;
     std::string_view source;
     sandbox::Limits limits;
     TestSet tests;

@@ -20,21 +20,21 @@ std::string lower(const std::string& text) {
   return out;
 }
 
-std::vector<LanguageOptions> built_in() {
-  LanguageOptions c;
+std::vector<CodeLanguage> built_in() {
+  CodeLanguage c;
   c.name = "c";
   c.source = "solution.c";
   c.program = "program";
   c.compile = {"gcc", "-std=gnu17", "-O2", "-o", "{program}", "{source}", "-lm"};
   c.run = {"./{program}"};
   c.syntax = CodeSyntax::c;
-  LanguageOptions cpp = c;
+  CodeLanguage cpp = c;
   cpp.name = "cpp";
   cpp.aliases = {"c++", "cc", "cxx"};
   cpp.source = "solution.cpp";
   cpp.compile = {"g++", "-std=gnu++20", "-O2", "-o", "{program}", "{source}", "-lm"};
   cpp.precompile = "bits/stdc++.h";
-  LanguageOptions python;
+  CodeLanguage python;
   python.name = "python";
   python.aliases = {"python3", "py"};
   python.source = "solution.py";
@@ -45,7 +45,7 @@ std::vector<LanguageOptions> built_in() {
 }
 
 // A bare command becomes a path; one with a '/' stays (inside the jail it may be the program itself).
-void resolve(std::string& command, const std::string& python, const LanguageOptions& language) {
+void resolve(std::string& command, const std::string& python, const CodeLanguage& language) {
   if (command == "{python}") command = python;
   if (command.find('/') != std::string::npos) return;
   std::vector<std::string> folders = {"/usr/local/bin", "/usr/bin", "/bin"};
@@ -60,7 +60,7 @@ void resolve(std::string& command, const std::string& python, const LanguageOpti
   command = "/usr/bin/" + command;
 }
 
-void check(const LanguageOptions& l) {
+void check(const CodeLanguage& l) {
   auto plain = [&](const char* key, const std::string& file) {
     if (file.find('/') != std::string::npos || file == "." || file == "..")
       fail_usage("reward.languages: {} = \"{}\" of \"{}\" must be a plain file name", key, file, l.name);
@@ -79,30 +79,29 @@ void check(const LanguageOptions& l) {
 
 }  // namespace
 
-std::vector<LanguageOptions> make_languages(const std::vector<LanguageOptions>& own,
-                                            const std::string& python) {
-  std::vector<LanguageOptions> all = built_in();
+std::vector<CodeLanguage> make_languages(const std::vector<CodeLanguage>& own, const std::string& python) {
+  std::vector<CodeLanguage> all = built_in();
   std::set<std::string> names;
-  for (const LanguageOptions& language : own) {
+  for (const CodeLanguage& language : own) {
     check(language);
     if (!names.insert(lower(language.name)).second)
       fail_usage("reward.languages: \"{}\" is there twice", language.name);
-    std::erase_if(all, [&](const LanguageOptions& l) { return lower(l.name) == lower(language.name); });
+    std::erase_if(all, [&](const CodeLanguage& l) { return lower(l.name) == lower(language.name); });
     all.insert(all.begin(), language);  // before the built-in ones: its aliases win too
   }
-  for (LanguageOptions& language : all) {
+  for (CodeLanguage& language : all) {
     if (!language.compile.empty()) resolve(language.compile[0], python, language);
     resolve(language.run[0], python, language);
   }
   return all;
 }
 
-const LanguageOptions& find_language(const std::vector<LanguageOptions>& languages, const std::string& name) {
+const CodeLanguage& find_language(const std::vector<CodeLanguage>& languages, const std::string& name) {
   const std::string wanted = lower(name);
   std::string known;
-  for (const LanguageOptions& l : languages)
+  for (const CodeLanguage& l : languages)
     if (lower(l.name) == wanted) return l;
-  for (const LanguageOptions& l : languages) {
+  for (const CodeLanguage& l : languages) {
     for (const std::string& alias : l.aliases)
       if (lower(alias) == wanted) return l;
     known += (known.empty() ? "" : ", ") + l.name;
@@ -110,7 +109,7 @@ const LanguageOptions& find_language(const std::vector<LanguageOptions>& languag
   throw InfraError(fmt::format("the record's language \"{}\" is none of {}", name, known));
 }
 
-std::vector<std::string> fill_in(const std::vector<std::string>& command, const LanguageOptions& language) {
+std::vector<std::string> fill_in(const std::vector<std::string>& command, const CodeLanguage& language) {
   std::vector<std::string> out = command;
   for (std::string& word : out)
     for (const auto& [mark, file] : {std::pair<std::string, const std::string&>{"{source}", language.source},

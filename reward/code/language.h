@@ -15,7 +15,7 @@ inline std::vector<std::pair<CodeSyntax, const char*>> enum_names(CodeSyntax) {
   return {{CodeSyntax::none, "none"}, {CodeSyntax::c, "c"}, {CodeSyntax::python, "python"}};
 }
 
-struct LanguageOptions {
+struct CodeLanguage {
   using is_options = void;
   std::string name;
   std::vector<std::string> aliases;
@@ -50,14 +50,13 @@ namespace code {
 
 // The built-in ones, replaced and extended by `own`. A bare command ("perl") is looked up in this machine's
 // system folders; {python} is `python`. Throws Error naming the language whose options do not fit together.
-std::vector<LanguageOptions> make_languages(const std::vector<LanguageOptions>& own,
-                                            const std::string& python);
+std::vector<CodeLanguage> make_languages(const std::vector<CodeLanguage>& own, const std::string& python);
 
 // Throws InfraError naming those known.
-const LanguageOptions& find_language(const std::vector<LanguageOptions>& languages, const std::string& name);
+const CodeLanguage& find_language(const std::vector<CodeLanguage>& languages, const std::string& name);
 
 // `command` with {source} and {program} filled in.
-std::vector<std::string> fill_in(const std::vector<std::string>& command, const LanguageOptions& language);
+std::vector<std::string> fill_in(const std::vector<std::string>& command, const CodeLanguage& language);
 
 // The Python interpreter: `wanted`, else /usr/bin/python3, else the first python3 in PATH. `prefix`: to show in
 // the jail when it lies outside the system's folders, else "". Throws Error when `wanted` is not there.

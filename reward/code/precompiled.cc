@@ -33,7 +33,7 @@ bool ours_alone(const std::string& path) {
 }
 
 // The flags that decide whether a precompiled header fits, in their order.
-std::vector<std::string> flags_of(const LanguageOptions& language) {
+std::vector<std::string> flags_of(const CodeLanguage& language) {
   std::vector<std::string> flags;
   for (size_t i = 1; i < language.compile.size(); ++i) {
     const std::string& word = language.compile[i];
@@ -56,7 +56,7 @@ sandbox::Outcome run(const sandbox::Jail& jail, std::vector<std::string> argv, s
   return jail.run(job, std::atomic<bool>(false));
 }
 
-bool works(const LanguageOptions& language, const std::string& folder, const sandbox::Jail& jail) {
+bool works(const CodeLanguage& language, const std::string& folder, const sandbox::Jail& jail) {
   sandbox::Job job;
   job.argv = fill_in(language.compile, language);
   job.argv.insert(job.argv.begin() + 1, {"-I" + folder, "-Winvalid-pch", "-Werror"});
@@ -82,7 +82,7 @@ struct LockFile {
 
 Precompiled::Precompiled(const std::string& cache_dir) : root_(cache_root(cache_dir)) {}
 
-std::string Precompiled::folder(const LanguageOptions& language, const JailWith& jail_with) const {
+std::string Precompiled::folder(const CodeLanguage& language, const JailWith& jail_with) const {
   if (root_.empty() || language.precompile.empty() || language.compile.empty()) return "";
   std::lock_guard lock(mutex_);
   const auto known = folders_.find(language.name);
@@ -100,7 +100,7 @@ std::string Precompiled::folder(const LanguageOptions& language, const JailWith&
   return folders_[language.name] = made;
 }
 
-std::string Precompiled::make(const LanguageOptions& language, const sandbox::Jail& jail) const {
+std::string Precompiled::make(const CodeLanguage& language, const sandbox::Jail& jail) const {
   const std::vector<std::string> flags = flags_of(language);
   const sandbox::Outcome version = run(jail, {language.compile[0], "-v"}, "", "");
   if (version.ended != sandbox::Ended::exited || version.exit_code != 0) return "";

@@ -26,10 +26,10 @@ class Precompiled {
   // refuses): then it is compiled as always. Made at the first call, which may take seconds. Thread-safe.
   // `jail_with` gives a jail that sees a folder: one that does not compile a trivial program there is not used.
   using JailWith = std::function<const sandbox::Jail&(const std::string& folder)>;
-  std::string folder(const LanguageOptions& language, const JailWith& jail_with) const;
+  std::string folder(const CodeLanguage& language, const JailWith& jail_with) const;
 
  private:
-  std::string make(const LanguageOptions& language, const sandbox::Jail& jail) const;
+  std::string make(const CodeLanguage& language, const sandbox::Jail& jail) const;
   const std::string root_;
   mutable std::mutex mutex_;  // held while one is made: the others would only make the same
   mutable std::map<std::string, std::string> folders_;  // by language

@@ -41,7 +41,7 @@ void add_last_words(const Outcome& o, Judged& judged) {
 
 }  // namespace
 
-void judge_syntax(const LanguageOptions& language, const Outcome& outcome, Judged& judged) {
+void judge_syntax(const CodeLanguage& language, const Outcome& outcome, Judged& judged) {
   if (judged.kind != VerdictKind::candidate_crash) return;
   const std::string last = last_line(outcome.err);
   for (const std::string& beginning : language.syntax_errors)

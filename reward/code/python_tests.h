@@ -31,6 +31,6 @@ TestResult run_script_in_process(const Toolchain& toolchain, const Program& prog
                                  const std::atomic<bool>& cancelled);
 
 // A crash whose last words are one of the language's syntax errors is a compile_error.
-void judge_syntax(const LanguageOptions& language, const sandbox::Outcome& outcome, Judged& judged);
+void judge_syntax(const CodeLanguage& language, const sandbox::Outcome& outcome, Judged& judged);
 
 }  // namespace cohort::code

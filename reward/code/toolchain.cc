@@ -40,7 +40,7 @@ Toolchain::Toolchain(const CodeOptions& options)
 
 Toolchain::~Toolchain() = default;
 
-const LanguageOptions& Toolchain::language(const std::string& name) const {
+const CodeLanguage& Toolchain::language(const std::string& name) const {
   return find_language(languages_, name);
 }
 
@@ -51,7 +51,9 @@ const sandbox::Jail& Toolchain::jail_with(const std::vector<std::string>& read_o
     sandbox::Setup setup;
     setup.isolation = static_cast<sandbox::Want>(options_.isolation);
     setup.read_only = read_only;
-    setup.warm = {python_.program, "-I", "-B", "-c", std::string(kPythonHarness) + "\nimport gc\ngc.collect()\ngc.freeze()\nos.fork()\nmain()\n"};
+    setup.warm = {
+        python_.program, "-I", "-B", "-c",
+        std::string(kPythonHarness) + "\nimport gc\ngc.collect()\ngc.freeze()\nos.fork()\nmain()\n"};
     jail = std::make_unique<sandbox::Jail>(setup);
     if (jail->isolation() == Isolation::process && options_.isolation == CodeIsolation::automatic &&
         jails_.size() == 1)
@@ -64,14 +66,14 @@ const sandbox::Jail& Toolchain::jail_with(const std::vector<std::string>& read_o
   return *jail;
 }
 
-const sandbox::Jail& Toolchain::jail(const LanguageOptions& language) const {
+const sandbox::Jail& Toolchain::jail(const CodeLanguage& language) const {
   std::vector<std::string> read_only = options_.read_only;
   read_only.insert(read_only.end(), language.read_only.begin(), language.read_only.end());
   if (!python_.prefix.empty()) read_only.push_back(python_.prefix);
   return jail_with(read_only);
 }
 
-const char* Toolchain::isolation_name(const LanguageOptions& language) const {
+const char* Toolchain::isolation_name(const CodeLanguage& language) const {
   return jail(language).isolation() == Isolation::namespaces ? "namespaces" : "process";
 }
 
@@ -84,13 +86,13 @@ sandbox::Job Toolchain::python_job(const sandbox::Limits& limits) const {
   return job;
 }
 
-bool Toolchain::runs_warm(const LanguageOptions& language) const {
+bool Toolchain::runs_warm(const CodeLanguage& language) const {
   return options_.warm_python && language.name == "python" && language.compile.empty() &&
          language.run == std::vector<std::string>{python_.program, "-I", "-B", "{source}"} &&
          language.source == "solution.py";
 }
 
-Compiled Toolchain::compile(const LanguageOptions& language, std::string_view source,
+Compiled Toolchain::compile(const CodeLanguage& language, std::string_view source,
                             const std::vector<sandbox::File>& extra,
                             const std::vector<std::string>& arguments,
                             const std::atomic<bool>& cancelled) const {
@@ -117,7 +119,7 @@ Compiled Toolchain::compile(const LanguageOptions& language, std::string_view so
   return compiled;
 }
 
-Compiled Toolchain::run_compiler(const LanguageOptions& language, std::string_view source,
+Compiled Toolchain::run_compiler(const CodeLanguage& language, std::string_view source,
                                  const std::vector<sandbox::File>& extra,
                                  const std::vector<std::string>& arguments,
                                  const std::atomic<bool>& cancelled) const {

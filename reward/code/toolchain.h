@@ -21,7 +21,7 @@ class Precompiled;
 
 // A program ready to run: what its file is called inside the jail, and what is in it.
 struct Program {
-  const LanguageOptions* language = nullptr;
+  const CodeLanguage* language = nullptr;
   std::string file;
   std::string content;
   bool executable = false;
@@ -45,34 +45,34 @@ class Toolchain {
   explicit Toolchain(const CodeOptions& options);
   ~Toolchain();
 
-  const LanguageOptions& language(const std::string& name) const;  // throws InfraError for an unknown one
+  const CodeLanguage& language(const std::string& name) const;  // throws InfraError for an unknown one
   const Python& python() const { return python_; }
 
   // `extra` files and arguments are part of the compiler's run, after the language's own.
-  Compiled compile(const LanguageOptions& language, std::string_view source,
+  Compiled compile(const CodeLanguage& language, std::string_view source,
                    const std::vector<sandbox::File>& extra, const std::vector<std::string>& arguments,
                    const std::atomic<bool>& cancelled) const;
 
   // The jail that programs of this language run in; made at its first use.
-  const sandbox::Jail& jail(const LanguageOptions& language) const;
+  const sandbox::Jail& jail(const CodeLanguage& language) const;
   // That the trusted Python harness runs in, as tests or around a candidate.
   sandbox::Job python_job(const sandbox::Limits& limits) const;
 
   // Whether its programs can run in a fork of a warm interpreter: Python as it is built in.
-  bool runs_warm(const LanguageOptions& language) const;
+  bool runs_warm(const CodeLanguage& language) const;
 
-  const char* isolation_name(const LanguageOptions& language) const;
+  const char* isolation_name(const CodeLanguage& language) const;
   size_t compiles_reused() const { return compiled_.hits(); }
 
  private:
   const sandbox::Jail& jail_with(const std::vector<std::string>& read_only) const;
-  Compiled run_compiler(const LanguageOptions& language, std::string_view source,
+  Compiled run_compiler(const CodeLanguage& language, std::string_view source,
                         const std::vector<sandbox::File>& extra, const std::vector<std::string>& arguments,
                         const std::atomic<bool>& cancelled) const;
 
   const CodeOptions options_;
   const Python python_;
-  const std::vector<LanguageOptions> languages_;
+  const std::vector<CodeLanguage> languages_;
   const std::string harness_;  // the whole Python program
   std::unique_ptr<Precompiled> precompiled_;
   mutable std::mutex mutex_;  // jails_
