@@ -1,422 +1,812 @@
 #include "reward/math/answer.h"
 
 #include <algorithm>
-#include <array>
-#include <cctype>
-#include <vector>
 
-#include "reward/math/lexical.h"
+#include "reward/math/budget.h"
+#include "reward/math/evaluate.h"
 
 namespace cohort::math {
 namespace {
 
-constexpr int kMaxDepth = 60;
-constexpr size_t kMaxText = 4000;
-constexpr size_t kMaxDigits = 5000;
+constexpr int kMaxDepth = 20;
+constexpr size_t kMaxItems = 60;
+using Kind = Answer::Kind;
 
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-bool is_alpha(char c) {
-  return std::isalpha(static_cast<unsigned char>(c)) != 0;
-}
-
-mpz_class power_of_ten(unsigned long n) {
-  mpz_class out;
-  mpz_ui_pow_ui(out.get_mpz_t(), 10, n);
-  return out;
-}
-
-// Recursive descent over text that lexical.h has simplified: single spaces, no LaTeX spacing, one form for
-// each sign.
-class Parser {
- public:
-  explicit Parser(std::string_view text) : text_(text) {}
-
-  // A value at the front; what follows it (percent, unit) is the caller's.
-  Answer value() {
-    Answer answer;
-    answer.value = sum(0);
-    if (literals_ == 1 && operations_ == 0) answer.shown = last_shown_;
-    return answer;
+bool is_relation(Tok t) {
+  switch (t) {
+    case Tok::equal:
+    case Tok::not_equal:
+    case Tok::less:
+    case Tok::less_equal:
+    case Tok::greater:
+    case Tok::greater_equal:
+      return true;
+    default:
+      return false;
   }
-  std::string_view rest() {
-    skip();
-    return text_.substr(at_);
+}
+
+class Reader {
+ public:
+  explicit Reader(Tokens& tokens) : t_(tokens) {}
+
+  Answer read(size_t b, size_t e, int depth) {
+    if (depth > kMaxDepth) throw Beyond("nested too deeply");
+    trim(b, e);
+    if (b >= e) throw Beyond("an empty answer");
+    if (e - b >= 3 && at(b).kind == Tok::letter && at(b + 1).kind == Tok::element) {
+      Answer a = read(b + 2, e, depth + 1);
+      if (a.kind == Kind::sequence) a = to_region(a);
+      a.name = at(b).text;
+      return a;
+    }
+    const std::vector<size_t> commas =
+        find(b, e, [](Tok t) { return t == Tok::comma || t == Tok::semicolon || t == Tok::in_words; });
+    if (!commas.empty()) return list(b, e, commas, depth);
+    const std::vector<size_t> relations = find(b, e, is_relation);
+    if (!relations.empty()) return relation(b, e, relations, depth);
+    const std::vector<size_t> unions = find(b, e, [](Tok t) { return t == Tok::cup || t == Tok::without; });
+    if (!unions.empty()) return union_of(b, e, unions, depth);
+    const Tok first = at(b).kind, last = at(e - 1).kind;
+    if (e - b == 1 && first == Tok::reals) return whole_line();
+    if (e - b == 1 && first == Tok::emptyset) {
+      Answer a;
+      a.kind = Kind::collection;
+      return a;
+    }
+    if (first == Tok::begin) return matrix(b, e, depth);
+    const bool whole = closes(b) == e - 1;
+    if (whole && first == Tok::open_set && last == Tok::close_set) return set(b + 1, e - 1, depth);
+    if (whole && (first == Tok::open_paren || first == Tok::open_bracket || first == Tok::open_angle) &&
+        (last == Tok::close_paren || last == Tok::close_bracket || last == Tok::close_angle))
+      if (Answer a; sequence(b, e, depth, a)) return a;
+    const std::vector<size_t> colons = find(b, e, [](Tok t) { return t == Tok::colon; });
+    if (!colons.empty()) return ratio(b, e, colons, depth);
+    return value(b, e);
+  }
+
+  // The longest answer at the front when what follows is only words.
+  Answer leading(size_t b, size_t e) {
+    trim(b, e);
+    if (b >= e) throw Beyond("an empty answer");
+    size_t end = b;
+    Answer a;
+    if ((at(b).kind == Tok::open_paren || at(b).kind == Tok::open_bracket || at(b).kind == Tok::open_set) &&
+        closes(b) < e) {
+      end = closes(b) + 1;
+      a = read(b, end, 0);
+    } else {
+      while (end < e && at(end).kind != Tok::comma && at(end).kind != Tok::semicolon &&
+             at(end).kind != Tok::colon && at(end).kind != Tok::dot)
+        ++end;
+      const size_t clause = end;
+      if (clause < e) try {
+          a = read(b, clause, 0);
+        } catch (const Beyond&) {
+          end = b;
+        }
+      else
+        end = b;
+      if (end == b) {
+        size_t start = b;
+        if (clause > b + 2 && at(b).kind == Tok::letter && at(b + 1).kind == Tok::equal) start = b + 2;
+        end = value_front(start, clause, a);
+        if (start != b) a.name = at(b).text;
+      }
+    }
+    if (end == e) return a;
+    for (size_t i = end; i < e; ++i)
+      if (at(i).kind == Tok::number) throw Beyond("another number follows");
+    const Token& next = at(end);
+    const bool stop = next.kind == Tok::comma || next.kind == Tok::semicolon || next.kind == Tok::colon ||
+                      next.kind == Tok::dot;
+    if (stop) return a;
+    const bool word = (next.kind == Tok::word && next.text.size() >= 2 && !is_reserved_word(next.text));
+    if (!word || !next.space_before) throw Beyond("what follows may belong to the answer");
+    return a;
   }
 
  private:
-  Exact sum(int depth) {
-    Exact total = product(depth);
-    for (;;) {
-      if (eat('+'))
-        ++operations_, total = total + product(depth);
-      else if (eat('-'))
-        ++operations_, total = total - product(depth);
-      else
-        return total;
+  const Token& at(size_t i) const { return t_.list[i]; }
+
+  void trim(size_t& b, size_t& e) const {
+    auto ends = [](Tok t) {
+      return t == Tok::dot || t == Tok::comma || t == Tok::semicolon || t == Tok::colon;
+    };
+    for (bool more = true; more && b < e;) {
+      more = false;
+      if (ends(at(e - 1).kind)) --e, more = true;
+      if (b < e && (at(b).kind == Tok::approx || at(b).kind == Tok::equal || at(b).kind == Tok::colon))
+        ++b, more = true;
+      if (b + 1 < e && at(b).kind == Tok::open_brace && closes(b) == e - 1) ++b, --e, more = true;
     }
-  }
-  Exact product(int depth) {
-    Exact total = signed_factor(depth);
-    for (;;) {
-      skip();
-      if (eat('*'))
-        ++operations_, total = total * signed_factor(depth);
-      else if (eat('/'))
-        ++operations_, total = total / signed_factor(depth);
-      else if (peek() == '(' || starts("\\sqrt") || starts("\\frac"))
-        ++operations_,
-            total = total * power(depth);  // 2(3), 2√3; whole\frac is a mixed number and read below
-      else
-        return total;
-    }
-  }
-  Exact signed_factor(int depth) {
-    if (depth > kMaxDepth) throw Beyond("nested too deeply");
-    if (eat('-')) return -signed_factor(depth + 1);
-    if (eat('+')) return signed_factor(depth + 1);
-    return power(depth);
-  }
-  Exact power(int depth) {
-    Exact base = primary(depth);
-    skip();
-    if (peek() == '^' && !starts("^\\circ") && !starts("^{\\circ}")) {
-      ++at_;
-      ++operations_;
-      const std::optional<mpq_class> e = argument(depth + 1, /*signed_digits=*/true).rational();
-      if (!e) throw Beyond("an exponent that is not rational");
-      if (e->get_den() == 1) return base.power(e->get_num());
-      if (!e->get_den().fits_ulong_p()) throw Beyond("an exponent is too large");
-      return base.root(e->get_den().get_ui()).power(e->get_num());
-    }
-    return base;
-  }
-  Exact primary(int depth) {
-    if (depth > kMaxDepth) throw Beyond("nested too deeply");
-    skip();
-    if (is_digit(peek()) || (peek() == '.' && is_digit(peek(1)))) return number_or_mixed(depth);
-    if (peek() == '(' || peek() == '{') {
-      const char close = text_[at_++] == '(' ? ')' : '}';
-      ++depth_open_;
-      Exact inner = sum(depth + 1);
-      --depth_open_;
-      if (!eat(close)) throw Beyond("a bracket is not closed");
-      return inner;
-    }
-    if (starts("\\frac")) return fraction(depth);
-    if (starts("\\sqrt")) {
-      at_ += 5;
-      ++operations_;
-      unsigned long degree = 2;
-      if (eat('[')) {
-        degree = 0;
-        for (skip(); is_digit(peek()) && degree < 1000; ++at_)
-          degree = degree * 10 + static_cast<unsigned long>(peek() - '0');
-        if (!eat(']')) throw Beyond("the degree of a root cannot be read");
-      }
-      return argument(depth + 1, false).root(degree);
-    }
-    throw Beyond("not a number");
-  }
-  Exact fraction(int depth) {
-    at_ += 5;
-    ++operations_;
-    const Exact numerator = argument(depth + 1, false);
-    return numerator / argument(depth + 1, false);
-  }
-  // {…}, (…) or, as LaTeX has it, one digit; an exponent without braces may be a whole signed number.
-  Exact argument(int depth, bool signed_digits) {
-    skip();
-    if (signed_digits) {
-      const bool negative = eat('-');
-      skip();
-      if (is_digit(peek())) {
-        Exact n = plain_number();
-        return negative ? -n : n;
-      }
-      if (negative) throw Beyond("an exponent cannot be read");
-    }
-    if (is_digit(peek())) return Exact(mpq_class(text_[at_++] - '0'));
-    if (peek() == '{' || peek() == '(') return primary(depth);
-    if (starts("\\sqrt") || starts("\\frac")) return primary(depth);
-    throw Beyond("an argument is missing");
   }
 
-  // 2\frac{1}{2} and 2 1/2 are mixed numbers.
-  Exact number_or_mixed(int depth) {
-    const size_t begin = at_;
-    const Exact whole = plain_number();
-    const bool plain = std::all_of(text_.begin() + static_cast<long>(begin),
-                                   text_.begin() + static_cast<long>(at_), is_digit);
-    const size_t after = at_;
-    skip();
-    if (starts("\\frac")) {
-      const Exact part = fraction(depth);
-      const std::optional<mpq_class> q = part.rational();
-      // beside anything but a proper fraction it may be meant as a product: not ours to guess
-      if (!plain || !q || *q <= 0 || *q >= 1) throw Beyond("a mixed number or a product");
-      return whole + part;
-    }
-    if (plain && at_ > after && is_digit(peek())) {
-      const Exact numerator = plain_number();
-      if (!eat('/')) throw Beyond("two numbers side by side");
-      skip();
-      if (!is_digit(peek())) throw Beyond("two numbers side by side");
-      const Exact part = numerator / plain_number();
-      const std::optional<mpq_class> q = part.rational();
-      if (!q || q->get_den() == 1 || *q >= 1) throw Beyond("two numbers side by side");
-      ++operations_;
-      return whole + part;
-    }
-    at_ = after;
-    return whole;
+  // Where the bracket at `b` closes, by depth; list.size() for never.
+  size_t closes(size_t b) const {
+    for (size_t i = b + 1; i < t_.list.size(); ++i)
+      if (at(i).depth <= at(b).depth)
+        return at(i).depth == at(b).depth && is_close(at(i).kind) ? i : t_.list.size();
+    return t_.list.size();
+  }
+  static bool is_close(Tok k) {
+    return k == Tok::close_paren || k == Tok::close_bracket || k == Tok::close_brace || k == Tok::close_set ||
+           k == Tok::close_angle || k == Tok::close_floor || k == Tok::close_ceil || k == Tok::end;
+  }
+  template <class Is>
+  std::vector<size_t> find(size_t b, size_t e, Is&& wanted) const {
+    std::vector<size_t> out;
+    const uint16_t depth = at(b).depth;
+    for (size_t i = b; i < e; ++i)
+      if (at(i).depth == depth && wanted(at(i).kind)) out.push_back(i);
+    return out;
   }
 
-  Exact plain_number() {
-    ++literals_;
-    std::string digits, fraction;
-    while (is_digit(peek())) digits.push_back(text_[at_++]);
-    if (digits.size() <= 3) {
-      bool grouped = false;
-      while (peek() == ',' && is_digit(peek(1)) && is_digit(peek(2)) && is_digit(peek(3)) &&
-             !is_digit(peek(4))) {
-        digits.append(text_.substr(at_ + 1, 3));
-        at_ += 4;
-        grouped = true;
-      }
-      if (grouped && depth_open_ > 0) throw Beyond("a number or a list");  // (1,234) may be a point
-    }
-    const bool point = peek() == '.' && is_digit(peek(1));
-    if (point)
-      for (++at_; is_digit(peek());) fraction.push_back(text_[at_++]);
-    if (digits.size() + fraction.size() > kMaxDigits) throw Beyond("a number is too long");
-    long exponent = 0;
-    if (peek() == 'e' || peek() == 'E') {
-      size_t n = peek(1) == '+' || peek(1) == '-' ? 2 : 1;
-      if (is_digit(peek(n))) {
-        const bool negative = peek(1) == '-';
-        for (at_ += n; is_digit(peek()); ++at_)
-          if ((exponent = exponent * 10 + (peek() - '0')) > 5000) throw Beyond("an exponent is too large");
-        if (negative) exponent = -exponent;
-      }
-    }
-    const std::string all = digits + fraction;
-    mpq_class value(mpz_class(all.empty() ? "0" : all, 10));
-    const long scale = exponent - static_cast<long>(fraction.size());
-    if (scale > 0) value *= power_of_ten(static_cast<unsigned long>(scale));
-    if (scale < 0) value /= power_of_ten(static_cast<unsigned long>(-scale));
-    last_shown_.reset();
-    if (point) {
-      const size_t first = all.find_first_not_of('0');
-      last_shown_ =
-          Answer::Shown{-scale, first == std::string::npos ? 0 : static_cast<long>(all.size() - first)};
-    }
-    return Exact(value);
+  static Answer whole_line() {
+    Answer a;
+    a.kind = Kind::region;
+    a.intervals.emplace_back();
+    return a;
   }
 
-  char peek(size_t n = 0) const { return at_ + n < text_.size() ? text_[at_ + n] : '\0'; }
-  bool starts(std::string_view what) const {
-    if (!text_.substr(at_).starts_with(what)) return false;
-    return !is_alpha(what.back()) || !is_alpha(peek(what.size()));
+  // Parts between separators.
+  std::vector<Answer> parts(size_t b, size_t e, const std::vector<size_t>& separators, int depth) {
+    std::vector<Answer> out;
+    for (size_t i = 0, from = b; i <= separators.size(); ++i) {
+      const size_t to = i < separators.size() ? separators[i] : e;
+      const bool words = i < separators.size() && at(to).kind == Tok::in_words;
+      if (from == to && i > 0 && (words || at(separators[i - 1]).kind != Tok::in_words)) {  // "1, and 2"
+        from = to + 1;
+        continue;
+      }
+      if (out.size() >= kMaxItems) throw Beyond("a list is too long");
+      out.push_back(read(from, to, depth + 1));
+      from = to + 1;
+    }
+    return out;
   }
-  bool eat(char c) {
-    skip();
-    if (peek() != c) return false;
-    ++at_;
+
+  Answer list(size_t b, size_t e, const std::vector<size_t>& separators, int depth) {
+    std::vector<Answer> items = parts(b, e, separators, depth);
+    if (items.size() == 1) return std::move(items[0]);
+    for (size_t i = 1; i < items.size(); ++i)
+      if (items[i].name.empty() && !items[0].name.empty() && items[i].kind == Kind::value)
+        items[i].name = items[0].name;
+    // inequalities joined by words or commas: "or" unites; "and" is left to the relations
+    const bool regions =
+        std::all_of(items.begin(), items.end(), [](const Answer& a) { return a.kind == Kind::region; });
+    bool any_or = false, any_and = false;
+    for (size_t s : separators) {
+      any_or = any_or || (at(s).kind == Tok::in_words && at(s).text == "or");
+      any_and = any_and || (at(s).kind == Tok::in_words && at(s).text == "and");
+    }
+    for (const Answer& a : items)
+      if (a.kind == Kind::text || a.kind == Kind::choice) throw Beyond("a list of words");
+    if (regions && any_and && !any_or) throw Beyond("inequalities joined by and");
+    if (regions && (any_or || !items[0].name.empty())) {
+      if (!any_or) throw Beyond("inequalities joined by a comma");
+      Answer out = std::move(items[0]);
+      for (size_t i = 1; i < items.size(); ++i) {
+        if (items[i].name != out.name || !items[i].excluded.empty() || !out.excluded.empty())
+          throw Beyond("inequalities of several variables");
+        for (Answer::Interval& v : items[i].intervals) out.intervals.push_back(std::move(v));
+      }
+      return out;
+    }
+    Answer out;
+    out.kind = Kind::collection;
+    out.listed = true;
+    out.bare_list = !any_or && !any_and;
+    const bool same =
+        std::all_of(items.begin(), items.end(), [&](const Answer& a) { return a.name == items[0].name; });
+    if (same) {
+      out.name = items[0].name;
+      for (Answer& a : items)
+        if (a.kind == Kind::value) a.name.clear();
+    }
+    out.tight_comma = separators.size() == 1 && at(separators[0]).kind == Tok::comma &&
+                      separators[0] + 1 < e && !at(separators[0] + 1).space_before &&
+                      at(separators[0] + 1).kind == Tok::number && at(separators[0] - 1).kind == Tok::number;
+    for (Answer& a : items) {
+      if (a.kind == Kind::collection) {
+        for (Answer& inner : a.items) out.items.push_back(std::move(inner));
+      } else {
+        out.items.push_back(std::move(a));
+      }
+    }
+    return out;
+  }
+
+  bool is_name(size_t b, size_t e, std::string& name) const {
+    if (e == b + 1 && (at(b).kind == Tok::letter || (at(b).kind == Tok::word && at(b).text.size() <= 20))) {
+      if (at(b).text == "e" || at(b).text == "i") return false;
+      name = at(b).text;
+      return true;
+    }
+    if (e == b + 4 && at(b).kind == Tok::letter && at(b + 1).kind == Tok::open_paren &&
+        at(b + 2).kind == Tok::letter && at(b + 3).kind == Tok::close_paren) {  // f(x)
+      name = std::string(at(b).text) + "(" + std::string(at(b + 2).text) + ")";
+      return true;
+    }
+    // f(2), P(A), \triangle ABC, "total area": a name without a value
+    if (at(b).kind == Tok::letter && e - b <= 8 && b + 1 < e && at(b + 1).kind == Tok::open_paren &&
+        closes(b + 1) == e - 1 &&
+        (at(b).text == "f" || at(b).text == "g" || at(b).text == "h" || at(b).text == "P")) {
+      name = "f()";
+      return true;
+    }
+    for (size_t i = b; i < e; ++i)
+      if (at(i).kind != Tok::word) return false;
+    name = "words";
+    return e > b && e - b <= 8;
+  }
+
+  Tree tree_of(size_t b, size_t e) {
+    Tree tree;
+    trim(b, e);
+    Tokens& tokens = t_;
+    if (b >= e || read_expression(tokens, b, e, false, tree) != e)
+      throw Beyond("an expression with something behind it");
+    if (tree.loose_product) throw Beyond("a division with two readings");
+    return tree;
+  }
+
+  Answer relation(size_t b, size_t e, const std::vector<size_t>& where, int depth) {
+    const bool all_equal =
+        std::all_of(where.begin(), where.end(), [&](size_t i) { return at(i).kind == Tok::equal; });
+    std::vector<std::pair<size_t, size_t>> spans;
+    for (size_t i = 0, from = b; i <= where.size(); ++i) {
+      const size_t to = i < where.size() ? where[i] : e;
+      spans.emplace_back(from, to);
+      from = to + 1;
+    }
+    if (spans.size() > 12) throw Beyond("a chain is too long");
+    std::string name;
+    if (all_equal) {
+      std::vector<std::string> names;
+      size_t first = 0;
+      while (first + 1 < spans.size() && is_name(spans[first].first, spans[first].second, name))
+        names.push_back(name), ++first;
+      if (first == 0 && spans.size() == 2 && is_name(spans[1].first, spans[1].second, name) &&
+          name.size() <= 4) {
+        Answer swapped = read(spans[0].first, spans[0].second, depth + 1);
+        swapped.name = name;
+        return swapped;
+      }
+      if (first > 0 || !has_letters(spans)) {
+        Answer a = read(spans.back().first, spans.back().second, depth + 1);
+        if (a.kind != Kind::value && spans.size() - first > 1) throw Beyond("an equation between things");
+        for (size_t i = first; i + 1 < spans.size(); ++i)
+          a.also.push_back(tree_of(spans[i].first, spans[i].second));
+        if (first == 1) a.name = names[0];
+        return a;
+      }
+    }
+    Answer a;
+    a.kind = Kind::relation;
+    for (size_t i : where) a.relations.push_back(at(i).kind);
+    for (const auto& [from, to] : spans) a.sides.push_back(tree_of(from, to));
+    return region_of(std::move(a), spans);
+  }
+  bool has_letters(const std::vector<std::pair<size_t, size_t>>& spans) const {
+    for (const auto& [from, to] : spans)
+      for (size_t i = from; i < to; ++i)
+        if (at(i).kind == Tok::word && !at(i).from_text && splits_into_letters(at(i).text) &&
+            !known_unit_word(at(i).text))
+          return true;
+        else if (at(i).kind == Tok::letter && at(i).text != "e" && at(i).text != "i")
+          return true;
+    return false;
+  }
+
+  static const std::string* lone_variable(const Tree& t) {
+    return t.nodes.size() == 1 && t.nodes[0].op == Op::variable ? &t.names[0] : nullptr;
+  }
+  using Spans = std::vector<std::pair<size_t, size_t>>;
+  std::vector<Answer> bound(const Answer& r, const Spans& spans, size_t side) const {
+    if (infinite_sign(r.sides[side]) != 0) return {};
+    Answer a;
+    a.kind = Kind::value;
+    a.tree = r.sides[side];
+    set_shown(a, spans[side].first, spans[side].second);
+    return {a};
+  }
+  // x > 2, 1 < x <= 2, x != 3 as parts of the real line; other relations stay.
+  Answer region_of(Answer r, const Spans& spans) const {
+    auto up = [](Tok t) { return t == Tok::less || t == Tok::less_equal; };
+    auto closed = [](Tok t) { return t == Tok::less_equal || t == Tok::greater_equal; };
+    Answer out;
+    out.kind = Kind::region;
+    Answer::Interval v;
+    if (r.sides.size() == 2) {
+      const std::string *left = lone_variable(r.sides[0]), *right = lone_variable(r.sides[1]);
+      const Tree& other = left ? r.sides[1] : r.sides[0];
+      const Tok rel = r.relations[0];
+      if ((!left && !right) || other.letters) return r;
+      out.name = left ? *left : *right;
+      if (rel == Tok::not_equal) {
+        out.intervals.emplace_back();
+        out.excluded = bound(r, spans, left ? 1 : 0);
+        return out;
+      }
+      if (rel == Tok::equal) return r;
+      const bool below = up(rel) == (left != nullptr);  // the variable is below the other side
+      (below ? v.high : v.low) = bound(r, spans, left ? 1 : 0);
+      (below ? v.high_closed : v.low_closed) = closed(rel);
+    } else if (r.sides.size() == 3) {
+      const std::string* middle = lone_variable(r.sides[1]);
+      if (!middle || r.sides[0].letters || r.sides[2].letters) return r;
+      const Tok first = r.relations[0], second = r.relations[1];
+      if (first == Tok::equal || second == Tok::equal || first == Tok::not_equal ||
+          second == Tok::not_equal || up(first) != up(second))
+        return r;
+      out.name = *middle;
+      const bool rising = up(first);
+      v.low = bound(r, spans, rising ? 0 : 2);
+      v.high = bound(r, spans, rising ? 2 : 0);
+      v.low_closed = closed(rising ? first : second);
+      v.high_closed = closed(rising ? second : first);
+    } else {
+      return r;
+    }
+    out.intervals.push_back(std::move(v));
+    return out;
+  }
+
+  static Answer to_region(const Answer& s) {
+    if (s.kind == Kind::region) return s;
+    Answer out;
+    out.kind = Kind::region;
+    out.name = s.name;
+    if (s.kind == Kind::sequence && s.items.size() == 2 && s.items[0].kind == Kind::value &&
+        s.items[1].kind == Kind::value) {
+      Answer::Interval v;
+      v.low_closed = s.open == '[';
+      v.high_closed = s.close == ']';
+      if (infinite_sign(s.items[0].tree) == 0) v.low = {s.items[0]};
+      if (infinite_sign(s.items[1].tree) == 0) v.high = {s.items[1]};
+      out.intervals.push_back(std::move(v));
+      return out;
+    }
+    if (s.kind == Kind::collection) {
+      for (const Answer& a : s.items) {
+        if (a.kind != Kind::value) throw Beyond("not a part of the real line");
+        Answer::Interval v;
+        v.low = v.high = {a};
+        v.low_closed = v.high_closed = true;
+        out.intervals.push_back(std::move(v));
+      }
+      return out;
+    }
+    throw Beyond("not a part of the real line");
+  }
+
+  Answer union_of(size_t b, size_t e, const std::vector<size_t>& where, int depth) {
+    Answer out;
+    out.kind = Kind::region;
+    for (size_t i = 0, from = b; i <= where.size(); ++i) {
+      const size_t to = i < where.size() ? where[i] : e;
+      const Answer part = read(from, to, depth + 1);
+      if (i > 0 && at(where[i - 1]).kind == Tok::without) {
+        if (part.kind != Kind::collection || i != where.size()) throw Beyond("a difference of sets");
+        out.excluded = part.items;
+      } else {
+        const Answer r = to_region(part);
+        out.intervals.insert(out.intervals.end(), r.intervals.begin(), r.intervals.end());
+      }
+      from = to + 1;
+    }
+    return out;
+  }
+
+  Answer set(size_t b, size_t e, int depth) {
+    Answer out;
+    out.kind = Kind::collection;
+    if (b >= e) return out;
+    const std::vector<size_t> bars = find(b, e, [](Tok t) { return t == Tok::bar || t == Tok::colon; });
+    if (bars.size() == 1 && bars[0] + 1 < e && at(b).kind == Tok::letter) {  // {x | x > 2}
+      Answer r = read(bars[0] + 1, e, depth + 1);
+      if (r.kind != Kind::region || r.name != at(b).text) throw Beyond("a set by a condition");
+      return r;
+    }
+    const std::vector<size_t> commas =
+        find(b, e, [](Tok t) { return t == Tok::comma || t == Tok::semicolon; });
+    out.items = parts(b, e, commas, depth);
+    return out;
+  }
+
+  bool sequence(size_t b, size_t e, int depth, Answer& out) {
+    if (b + 1 >= e - 1) return false;
+    const std::vector<size_t> commas =
+        find(b + 1, e - 1, [](Tok t) { return t == Tok::comma || t == Tok::semicolon; });
+    if (commas.empty()) return false;
+    out.kind = Kind::sequence;
+    out.open = at(b).kind == Tok::open_bracket ? '[' : '(';
+    out.close = at(e - 1).kind == Tok::close_bracket ? ']' : ')';
+    out.items = parts(b + 1, e - 1, commas, depth);
+    const bool mixed = (out.open == '[') != (out.close == ']');
+    bool infinite = false;
+    for (const Answer& a : out.items)
+      infinite = infinite || (a.kind == Kind::value && infinite_sign(a.tree) != 0);
+    if (out.items.size() == 2 && (mixed || infinite))
+      out = to_region(out);
+    else if (mixed)
+      throw Beyond("brackets that do not match");
     return true;
   }
-  void skip() {
-    while (peek() == ' ') ++at_;
+
+  Answer matrix(size_t b, size_t e, int depth) {
+    const std::string_view env = at(b).text;
+    if (closes(b) != e - 1 || !env.ends_with("matrix") || env.starts_with("v") || env.starts_with("V")) {
+      if (env != "array" || closes(b) != e - 1) throw Beyond("an environment this checker does not read");
+    }
+    Answer out;
+    out.kind = Kind::matrix;
+    if (b + 1 >= e - 1) throw Beyond("an empty matrix");
+    const uint16_t depth_in = at(b + 1).depth;
+    size_t from = b + 1, in_row = 0;
+    for (size_t i = b + 1; i < e; ++i) {
+      const bool last = i == e - 1;
+      if (!last && (at(i).depth != depth_in || (at(i).kind != Tok::ampersand && at(i).kind != Tok::new_row)))
+        continue;
+      const bool row_ends = last || at(i).kind == Tok::new_row;
+      if (last && from == i && in_row == 0) break;  // \\ after the last row
+      if (out.items.size() >= 4 * kMaxItems) throw Beyond("a matrix is too large");
+      out.items.push_back(read(from, i, depth + 1));
+      ++in_row;
+      from = i + 1;
+      if (!row_ends) continue;
+      if (out.columns == 0) out.columns = in_row;
+      if (out.columns != in_row) throw Beyond("a matrix with uneven rows");
+      in_row = 0;
+    }
+    return out;
   }
 
-  const std::string_view text_;
-  size_t at_ = 0;
-  int depth_open_ = 0;
-  size_t literals_ = 0, operations_ = 0;
-  std::optional<Answer::Shown> last_shown_;
+  Answer ratio(size_t b, size_t e, const std::vector<size_t>& colons, int depth) {
+    Answer out;
+    out.kind = Kind::ratio;
+    for (size_t i = 0, from = b; i <= colons.size(); ++i) {
+      const size_t to = i < colons.size() ? colons[i] : e;
+      out.items.push_back(read(from, to, depth + 1));
+      if (out.items.back().kind != Kind::value) throw Beyond("a ratio of things");
+      // 4:30 may be a time
+      if (i > 0 && to == from + 1 && at(from).kind == Tok::number &&
+          t_.literals[at(from).index].digits.size() == 2)
+        out.listed = true;
+      from = to + 1;
+    }
+    return out;
+  }
+
+  // A decimal alone, with its sign, or times a power of ten.
+  void set_shown(Answer& a, size_t b, size_t e) const {
+    while (b < e && (at(b).kind == Tok::minus || at(b).kind == Tok::plus || at(b).kind == Tok::open_brace ||
+                     at(b).kind == Tok::open_paren))
+      ++b;
+    while (b < e && (at(e - 1).kind == Tok::close_brace || at(e - 1).kind == Tok::close_paren) &&
+           at(e - 1).depth <= at(b).depth) {
+      if (at(e - 1).depth == at(b).depth) break;
+      --e;
+    }
+    if (b >= e || at(b).kind != Tok::number) return;
+    const Literal& l = t_.literals[at(b).index];
+    if (!l.has_point || l.repeating > 0 || l.base != 10) return;
+    long scale = l.exponent;
+    if (e - b > 1) {
+      size_t i = b + 1;
+      auto whole = [&](size_t k) -> const Literal* {
+        return k < e && at(k).kind == Tok::number && !t_.literals[at(k).index].has_point
+                   ? &t_.literals[at(k).index]
+                   : nullptr;
+      };
+      if (at(i).kind != Tok::times || !whole(i + 1) || whole(i + 1)->digits != "10") return;
+      i += 2;
+      if (i < e) {
+        if (at(i).kind != Tok::caret) return;
+        ++i;
+        const bool braces = i < e && at(i).kind == Tok::open_brace;
+        if (braces) ++i;
+        const bool negative = i < e && at(i).kind == Tok::minus;
+        if (negative) ++i;
+        const Literal* n = whole(i);
+        if (!n || n->digits.size() > 4) return;
+        const long power = std::stol(n->digits);
+        scale += negative ? -power : power;
+        ++i;
+        if (braces && i < e && at(i).kind == Tok::close_brace) ++i;
+        if (i != e) return;
+      } else {
+        scale += 1;
+      }
+    }
+    const size_t first = l.digits.find_first_not_of('0');
+    a.shown = Answer::Shown{static_cast<long>(l.digits.size() - l.point) - scale,
+                            first == std::string::npos ? 0 : static_cast<long>(l.digits.size() - first)};
+  }
+
+  // Reads the value at the front; returns where it and its unit end.
+  size_t value_front(size_t b, size_t e, Answer& a) {
+    a = Answer{};
+    a.kind = Kind::value;
+    size_t start = b;
+    bool negative_money = false;
+    if (start + 1 < e && at(start).kind == Tok::minus && at(start + 1).kind == Tok::currency) {
+      negative_money = true;
+      ++start;
+    }
+    if (at(start).kind == Tok::currency) {
+      a.unit.powers[std::string(at(start).text)] = 1;
+      ++start;
+    }
+    size_t end = e;
+    const size_t letter = first_letter(start, e);
+    if (letter < e && letter > start && is_unit_letter(at(letter)) && ends_number(at(letter - 1).kind)) {
+      if (std::optional<Unit> unit = read_unit_letters(letter, e)) {
+        if (at(letter).space_before) {
+          end = letter;
+          a.unit = *unit;
+        } else if (at(letter).depth == at(start).depth) {
+          Tree bare;
+          Tokens copy = t_;
+          if (read_expression(copy, start, letter, false, bare) == letter) {
+            a.glued = unit;
+            a.bare = std::move(bare);
+          }
+        }
+      }
+    }
+    if (start >= end) throw Beyond("a unit without a number");
+    // a degree or percent sign behind everything is the answer's unit
+    size_t stop = end;
+    if (stop - start > 1 && at(stop - 1).kind == Tok::degree && at(stop - 1).depth == at(start).depth &&
+        a.unit.empty() && !has_function(start, stop - 1)) {
+      a.unit.powers["degree"] = 1;
+      --stop;
+    }
+    Tokens second = {};
+    const bool slash =
+        std::any_of(t_.list.begin() + static_cast<long>(start), t_.list.begin() + static_cast<long>(stop),
+                    [](const Token& t) { return t.kind == Tok::slash; });
+    if (slash) second = t_;
+    size_t p = read_expression(t_, start, stop, false, a.tree);
+    if (a.tree.loose_product) {
+      Tree tight;
+      if (read_expression(second, start, stop, true, tight) != p)
+        throw Beyond("a division with two readings");
+      a.tight = std::move(tight);
+    }
+    size_t number_end = p;
+    // a trailing percent was read as a hundredth: here it is the answer's sign
+    if (a.tree.nodes.size() > 1 && a.tree.nodes.back().op == Op::percent) {
+      a.tree.nodes.pop_back();
+      a.percent = true;
+      --number_end;
+    }
+    if (p < stop && at(p).kind == Tok::word && at(p).text == "percent") {
+      a.percent = true;
+      ++p;
+    }
+    set_shown(a, start, number_end);
+    if (negative_money) {
+      const int32_t last = static_cast<int32_t>(a.tree.nodes.size()) - 1;
+      a.tree.put(Node{.op = Op::negate, .a = last});
+    }
+    if (p == stop) return e == stop || end != e || stop != end ? e : p;
+    // what follows may be a unit
+    if (a.unit.empty())
+      if (std::optional<Unit> unit = read_unit(t_, p, stop)) {
+        a.unit = std::move(*unit);
+        return e;
+      }
+    // or its first word, in a sentence
+    if (a.unit.empty() && at(p).kind == Tok::word)
+      if (std::optional<Unit> unit = read_unit(t_, p, p + 1);
+          unit && (unit->known || unit->multiplier != 1)) {
+        a.unit = std::move(*unit);
+        return p + 1;
+      }
+    if (!a.unit.empty() && at(p).kind == Tok::word && a.unit.powers.size() == 1)  // $5 dollars, $5 million
+      if (std::optional<Unit> unit = read_unit(t_, p, stop);
+          unit && (unit->empty() || *unit == a.unit || !unit->known)) {
+        a.unit.multiplier = unit->multiplier;
+        return e;
+      }
+    return p;
+  }
+
+  Answer value(size_t b, size_t e) {
+    Answer a;
+    if (value_front(b, e, a) != e) throw Beyond("an expression with something behind it");
+    if (!a.tree.signs) return a;
+    Answer both;  // 1 ± 2
+    both.kind = Kind::collection;
+    both.items = {a, a};
+    both.items[1].sign = -1;
+    return both;
+  }
+
+  size_t first_letter(size_t b, size_t e) const {
+    for (size_t i = b; i < e; ++i)
+      if (at(i).kind == Tok::letter) return i;
+    return e;
+  }
+  bool has_function(size_t b, size_t e) const {
+    for (size_t i = b; i < e; ++i)
+      if (at(i).kind == Tok::function) return true;
+    return false;
+  }
+  static bool is_unit_letter(const Token& t) {
+    return t.text == "m" || t.text == "g" || t.text == "s" || t.text == "h" || t.text == "L" || t.text == "l";
+  }
+  static bool ends_number(Tok k) {
+    return k == Tok::number || k == Tok::close_brace || k == Tok::close_paren;
+  }
+  std::optional<Unit> read_unit_letters(size_t b, size_t e) const {
+    for (size_t i = b; i < e; ++i) {
+      const Tok k = at(i).kind;
+      if (k == Tok::letter && !is_unit_letter(at(i))) return {};
+      if (k != Tok::letter && k != Tok::word && k != Tok::caret && k != Tok::number && k != Tok::slash &&
+          k != Tok::open_brace && k != Tok::close_brace && k != Tok::minus)
+        return {};
+    }
+    std::optional<Unit> unit = read_unit(t_, b, e);
+    if (unit && !unit->known) return {};
+    return unit;
+  }
+
+  Tokens& t_;
 };
 
-// "= " parts: every part before the last is a name or states the same value.
-bool is_name(std::string_view text) {
-  if (text.empty() || text.size() > 40 || !(is_alpha(text[0]) || text[0] == '\\')) return false;
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return is_alpha(c) || is_digit(c) || std::string_view("\\_{}()' ").find(c) != std::string_view::npos;
-  });
-}
-
-std::optional<Answer> read_one(std::string_view text, bool leading) {
-  Parser parser(text);
-  Answer answer = parser.value();
-  std::string rest(parser.rest());
-  for (std::string_view mark : {"\\%", "%", "percent"})
-    if (!answer.percent && rest.starts_with(mark)) {
-      answer.percent = true;
-      rest = rest.substr(mark.size());
+// One spelling for all that differ only in spacing, \text, case of words and braces around one sign.
+std::string canonical(const Tokens& tokens) {
+  std::string out;
+  const std::vector<Token>& list = tokens.list;
+  size_t n = list.size();
+  while (n > 0 && (list[n - 1].kind == Tok::dot || list[n - 1].kind == Tok::comma)) --n;
+  bool word_before = false;
+  for (size_t i = 0; i < n; ++i) {
+    const Token& t = list[i];
+    if (t.kind == Tok::open_brace && i + 2 < n && list[i + 2].kind == Tok::close_brace) continue;
+    if (t.kind == Tok::close_brace && i >= 2 && list[i - 2].kind == Tok::open_brace) continue;
+    bool word = false;
+    if (t.kind == Tok::number) {
+      const Literal& l = tokens.literals[t.index];
+      out += '#';
+      out += l.digits.substr(0, l.point);
+      if (l.has_point)
+        out += "." + l.digits.substr(l.point) + (l.repeating ? "r" + std::to_string(l.repeating) : "");
+      if (l.scientific) out += "e" + std::to_string(l.exponent);
+      if (l.base != 10) out += "_" + std::to_string(l.base);
+    } else if (t.kind == Tok::word || t.kind == Tok::in_words) {
+      word = true;
+      if (word_before) out += ' ';
+      for (char c : t.text)
+        out += t.text.size() > 1 && c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+    } else if (t.kind == Tok::letter) {
+      out += t.text;
+    } else {
+      out += '\\';
+      out += static_cast<char>('!' + static_cast<int>(t.kind));
+      if (t.kind == Tok::other || t.kind == Tok::function || t.kind == Tok::currency ||
+          t.kind == Tok::begin) {
+        out += t.text;
+        out += ' ';
+      }
     }
-  std::optional<Unit> unit = read_unit(rest);
-  if (!unit && leading) {
-    if (std::any_of(rest.begin(), rest.end(), is_digit)) return {};
-    if (!rest.empty() && std::string_view(" ,;:.").find(rest[0]) == std::string_view::npos) {
-      // a letter or sign glued to the number (5x, 5!) is part of it; a word after a space is not
-      const char before = text[text.size() - rest.size() - 1];
-      if (before != ' ' || !is_alpha(rest[0])) return {};
-      const size_t end = rest.find_first_of(" .,;:");
-      if ((end == std::string::npos ? rest.size() : end) < 2) return {};
-      if (is_reserved_word(rest.substr(0, end))) return {};
+    word_before = word;
+  }
+  return out;
+}
+
+bool is_choice_letter(const Token& t) {
+  return (t.kind == Tok::letter || t.kind == Tok::word) && t.text.size() == 1 && t.text[0] >= 'A' &&
+         t.text[0] <= 'J';
+}
+
+// The letter an answer begins with as a choice; `only` when it is nothing else.
+char choice_of(const Tokens& tokens, bool& only) {
+  const std::vector<Token>& l = tokens.list;
+  size_t n = l.size(), b = 0;
+  only = false;
+  while (n > 0 && l[n - 1].kind == Tok::dot) --n;
+  while (b + 1 < n && l[b].kind == Tok::open_brace) ++b;
+  while (n > b && l[n - 1].kind == Tok::close_brace) --n;
+  if (n - b >= 1 && is_choice_letter(l[b])) {
+    only = n - b == 1 || (n - b == 2 && (l[b + 1].kind == Tok::close_paren || l[b + 1].kind == Tok::colon));
+    if (only || l[b + 1].kind == Tok::dot || l[b + 1].kind == Tok::close_paren || l[b + 1].kind == Tok::colon)
+      return l[b].text[0];
+  }
+  if (n - b >= 3 && l[b].kind == Tok::open_paren && is_choice_letter(l[b + 1]) &&
+      l[b + 2].kind == Tok::close_paren) {
+    only = n - b == 3;
+    return l[b + 1].text[0];
+  }
+  return 0;
+}
+
+bool only_words(const Tokens& tokens) {
+  for (const Token& t : tokens.list)
+    if (t.kind != Tok::word && t.kind != Tok::in_words && t.kind != Tok::dot && t.kind != Tok::comma &&
+        t.kind != Tok::open_brace && t.kind != Tok::close_brace && t.kind != Tok::prime &&
+        t.kind != Tok::minus)
+      return false;
+  const Token* first = tokens.list.empty() ? nullptr : &tokens.list[0];
+  // "xy" may be a product
+  const bool product = tokens.list.size() == 1 && !first->from_text && splits_into_letters(first->text) &&
+                       std::all_of(first->text.begin(), first->text.end(), [](char c) {
+                         return std::string_view("abcxyz").find(c) != std::string_view::npos;
+                       });
+  return !product;
+}
+
+// "-42": most answers.
+bool read_whole_number(std::string_view raw, Answer& a) {
+  while (!raw.empty() && raw.front() == ' ') raw.remove_prefix(1);
+  while (!raw.empty() && raw.back() == ' ') raw.remove_suffix(1);
+  const bool negative = !raw.empty() && raw[0] == '-';
+  const std::string_view digits = raw.substr(negative ? 1 : 0);
+  if (digits.empty() || digits.size() > 15 || !std::all_of(digits.begin(), digits.end(), is_digit))
+    return false;
+  long value = 0;
+  for (char c : digits) value = 10 * value + (c - '0');
+  a.kind = Kind::value;
+  a.tree.put(mpq_class(value));
+  if (negative) a.tree.put(Node{.op = Op::negate, .a = 0});
+  a.text = raw;
+  return true;
+}
+
+std::optional<Answer> read_any(std::string_view raw, bool leading) {
+  if (raw.size() > kMaxText) return {};
+  if (Answer a; read_whole_number(raw, a)) return a;
+  std::string folded;
+  if (!is_ascii(raw)) {
+    folded = fold_unicode(raw);
+    raw = folded;
+  }
+  try {
+    Tokens tokens = tokenize(raw);
+    if (tokens.list.empty()) return {};
+    const std::string text = canonical(tokens);
+    if (text.empty()) return {};
+    bool only = false;
+    const char choice = choice_of(tokens, only);
+    Answer a;
+    const bool words = only_words(tokens);
+    if (!only && !words) {
+      try {
+        Tokens copy = tokens;
+        Reader reader(copy);
+        a = reader.read(0, copy.list.size(), 0);
+      } catch (const Beyond&) {
+        a = Answer{};
+        if (leading) {
+          try {
+            Reader reader(tokens);
+            a = reader.leading(0, tokens.list.size());
+          } catch (const Beyond&) {
+            a = Answer{};
+          }
+        }
+      }
     }
-    unit = Unit{};
+    if (only) a.kind = Kind::choice;
+    a.choice = choice;
+    a.text = text;
+    return a;
+  } catch (const Beyond&) {
+    return {};
   }
-  if (!unit) return {};
-  answer.unit = unit->name;
-  if (unit->factor != 1) {  // 1.5 million is as exact as 1500000
-    answer.value = answer.value * Exact(unit->factor);
-    answer.shown.reset();
-  }
-  return answer;
-}
-
-Equality compare_values(const Answer& gold, const Answer& given, int decimal_digits) {
-  if (gold.value == given.value) return Equality::equal;
-  bool undecided = false;
-  auto shows = [&](const Answer& decimal, const Answer& exact) {
-    if (!decimal.shown || decimal.shown->significant < decimal_digits) return false;
-    const mpq_class d = *decimal.value.rational();
-    const long k = decimal.shown->decimals;
-    const mpq_class ulp = k >= 0 ? mpq_class(1, power_of_ten(static_cast<unsigned long>(k)))
-                                 : mpq_class(power_of_ten(static_cast<unsigned long>(-k)));
-    const Exact::Interval x = exact.value.enclose(k);
-    const mpq_class lo = x.lo - d, hi = x.hi - d;
-    auto inside = [&](const mpq_class& e) {  // e = exact - decimal: rounded, or cut off towards zero
-      if (abs(e) * 2 <= ulp) return true;
-      return (d >= 0 && e >= 0 && e < ulp) || (d <= 0 && e <= 0 && -e < ulp);
-    };
-    if (inside(lo) != inside(hi)) undecided = true;
-    return inside(lo) && inside(hi);
-  };
-  if (shows(given, gold) || shows(gold, given)) return Equality::equal;
-  return undecided ? Equality::unknown : Equality::different;
-}
-
-Answer hundredth(Answer a) {
-  a.value = a.value * Exact(mpq_class(1, 100));
-  if (a.shown) a.shown->decimals += 2;
-  return a;
 }
 
 }  // namespace
 
-std::optional<Answer> read_answer(std::string_view raw) {
-  if (raw.size() > kMaxText) return {};
-  const std::string text = simplify(raw);
-  try {
-    std::vector<std::string> parts(1);
-    for (char c : text)
-      if (c == '=')
-        parts.emplace_back();
-      else
-        parts.back().push_back(c);
-    std::optional<Answer> last = read_one(trim_blank(parts.back()), false);
-    if (!last) return {};
-    for (size_t i = 0; i + 1 < parts.size(); ++i) {
-      const std::string_view part = trim_blank(parts[i]);
-      if (is_name(part)) continue;
-      const std::optional<Answer> other = read_one(part, false);
-      if (!other || compare(*other, *last, 4) != Equality::equal) return {};
-    }
-    return last;
-  } catch (const Beyond&) {
-    return {};
-  }
+std::optional<Answer> read_answer(std::string_view text) {
+  return read_any(text, false);
 }
-
-std::optional<Answer> read_leading_answer(std::string_view raw) {
-  if (raw.size() > kMaxText) return {};
-  if (std::optional<Answer> whole = read_answer(raw)) return whole;
-  const std::string text = simplify(raw);
-  try {
-    return read_one(trim_blank(text), true);
-  } catch (const Beyond&) {
-    return {};
-  }
-}
-
-Equality compare(const Answer& gold, const Answer& given, int decimal_digits) {
-  if (!gold.unit.empty() && !given.unit.empty() && gold.unit != given.unit) {
-    const std::optional<UnitScale> a = known_unit(gold.unit), b = known_unit(given.unit);
-    if (!a || !b) return Equality::unknown;
-    if (a->dimension != b->dimension) return Equality::different;
-    try {  // in the gold answer's unit
-      Answer converted = given;
-      converted.value = given.value * Exact(mpq_class(b->factor / a->factor));
-      converted.shown.reset();
-      converted.unit = gold.unit;
-      return compare(gold, converted, decimal_digits);
-    } catch (const Beyond&) {
-      return Equality::unknown;
-    }
-  }
-  try {
-    if (gold.percent == given.percent) return compare_values(gold, given, decimal_digits);
-    const Equality as_unit = compare_values(gold, given, decimal_digits);
-    if (as_unit == Equality::equal) return as_unit;
-    return compare_values(gold.percent ? hundredth(gold) : gold, given.percent ? hundredth(given) : given,
-                          decimal_digits);
-  } catch (const Beyond&) {
-    return Equality::unknown;
-  }
-}
-
-Equality compare_texts(std::string_view raw_gold, std::string_view raw_given) {
-  if (raw_gold.size() > kMaxText || raw_given.size() > kMaxText) return Equality::unknown;
-  auto canonical = [](std::string_view raw) {
-    const std::string text = simplify(raw);
-    std::string out;
-    for (size_t at = 0; at < text.size();) {
-      bool skipped = false;
-      if (text[at] == ' ') ++at, skipped = true;
-      for (std::string_view mark : {"\\text{", "\\mathrm{", "\\mbox{"}) {
-        const size_t close = text.find('}', at);
-        if (skipped || close == std::string::npos || text.compare(at, mark.size(), mark) != 0) continue;
-        for (size_t i = at + mark.size(); i < close; ++i)
-          if (text[i] != ' ') out += text[i];
-        at = close + 1;
-        skipped = true;
-      }
-      // x^{2} as x^2; other braces stay, \frac{1}{2x} and \frac{12}{x} are not the same
-      if (!skipped && at > 0 && (text[at - 1] == '^' || text[at - 1] == '_') && at + 2 < text.size() &&
-          text[at] == '{' && text[at + 2] == '}') {
-        out += text[at + 1];
-        at += 3;
-        skipped = true;
-      }
-      if (!skipped) out += text[at++];
-    }
-    return out;
-  };
-  std::string gold = canonical(raw_gold), given = canonical(raw_given);
-  if (gold.empty()) return Equality::unknown;
-  if (gold == given) return Equality::equal;
-  // one choice letter, alone or in brackets or before the choice's text
-  auto choice = [](std::string_view text) -> char {
-    if (text.size() >= 3 && text[0] == '(' && text[2] == ')') text = text.substr(1, 1);
-    if (text.size() > 1 && std::string_view(").:").find(text[1]) != std::string_view::npos)
-      text = text.substr(0, 1);
-    return text.size() == 1 && text[0] >= 'A' && text[0] <= 'J' ? text[0] : '\0';
-  };
-  if (gold.size() <= 3 && choice(gold) && choice(given))
-    return choice(gold) == choice(given) ? Equality::equal : Equality::different;
-  auto lower = [](std::string text) {
-    for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    return text;
-  };
-  if (!std::all_of(gold.begin(), gold.end(), is_alpha)) return Equality::unknown;
-  gold = lower(gold), given = lower(given);
-  if (gold.size() > 1 && gold == given) return Equality::equal;
-  const std::array<std::string, 4> truth = {"yes", "no", "true", "false"};
-  auto known = [&](const std::string& w) { return std::find(truth.begin(), truth.end(), w) - truth.begin(); };
-  if (known(gold) < 4 && known(given) < 4 && known(gold) / 2 == known(given) / 2) return Equality::different;
-  return Equality::unknown;
+std::optional<Answer> read_leading_answer(std::string_view text) {
+  return read_any(text, true);
 }
 
 }  // namespace cohort::math
