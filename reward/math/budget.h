@@ -30,7 +30,8 @@ class Budget {
     left_ -= steps;
     if (left_ < 0) throw Beyond("the step budget is spent");
   }
-  int64_t left() const { return left_; }
+  bool try_spend(int64_t steps) { return (left_ -= steps) >= 0; }
+  bool spent() const { return left_ < 0; }
 
  private:
   int64_t left_;

@@ -19,7 +19,7 @@ Equality combine(Equality a, Equality b) {
 
 class Comparison {
  public:
-  explicit Comparison(const CompareOptions& options) : options_(options), budget_(options.max_steps) {}
+  Comparison(const CompareOptions& options, Budget& budget) : options_(options), budget_(budget) {}
 
   Equality run(const Answer& gold, const Answer& given) {
     Equality result = Equality::unknown;
@@ -301,13 +301,13 @@ class Comparison {
   }
 
   const CompareOptions& options_;
-  Budget budget_;
+  Budget& budget_;
 };
 
 }  // namespace
 
-Equality compare(const Answer& gold, const Answer& given, const CompareOptions& options) {
-  return Comparison(options).run(gold, given);
+Equality compare(const Answer& gold, const Answer& given, const CompareOptions& options, Budget& budget) {
+  return Comparison(options, budget).run(gold, given);
 }
 
 }  // namespace cohort::math

@@ -85,6 +85,7 @@ class Parser {
       case Tok::letter:
       case Tok::pi:
       case Tok::open_paren:
+        return !words_in_brackets();
       case Tok::open_brace:
       case Tok::open_bracket:
       case Tok::function:
@@ -105,6 +106,22 @@ class Parser {
       default:
         return false;
     }
+  }
+
+  // 9 (red apples), 4 (m): a unit, no factor.
+  bool words_in_brackets() const {
+    size_t i = at_ + 1;
+    bool words = false;
+    for (; i < end_; ++i) {
+      const Token& t = t_.list[i];
+      if (t.kind == Tok::word)
+        words = words || t.from_text || !splits_into_letters(t.text) || known_unit_word(t.text);
+      else if (t.kind == Tok::letter && i == at_ + 1 && is(Tok::close_paren, 2) && peek()->space_before)
+        words = words || t.text == "m" || t.text == "g" || t.text == "s" || t.text == "h" || t.text == "L";
+      else if (t.kind != Tok::minus && t.kind != Tok::dot && t.kind != Tok::in_words && t.kind != Tok::letter)
+        break;
+    }
+    return words && i < end_ && t_.list[i].kind == Tok::close_paren;
   }
 
   int32_t product(int depth) {

@@ -96,21 +96,28 @@ Verdict grade_math(std::string_view gold_text, std::string_view response, const 
   evidence["answer"] = final->text.substr(0, 200);
   evidence["source"] = math::to_string(final->source);
 
-  const math::CompareOptions compare{options.decimal_digits, options.ordered_lists, options.max_steps};
+  const math::CompareOptions how{options.decimal_digits, options.ordered_lists};
+  math::Budget budget(options.max_steps);  // of the whole check
   Equality equality = Equality::unknown;
-  if (right && given) equality = math::compare(*right, *given, compare);
+  if (right && given) equality = math::compare(*right, *given, how, budget);
   if (equality == Equality::equal && stated.size() > 1) {
     for (const Stated& other : stated) {
       if (other.text == final->text) continue;
+      if (!budget.try_spend(static_cast<int64_t>(other.text.size())))
+        return make_verdict(VerdictKind::unknown, 0, "too many statements to compare with each other",
+                            evidence);
       // beside a text only statements of its own kind say anything
       const std::optional<Answer> value = math::read_answer(other.text);
       const bool text = given->kind == Answer::Kind::text || given->kind == Answer::Kind::choice;
       if (!value || (value->kind == Answer::Kind::text && !text) || (text && other.source != final->source))
         continue;
-      if (math::compare(*given, *value, compare) != Equality::different) continue;
+      if (math::compare(*given, *value, how, budget) != Equality::different) continue;
       evidence["also"] = other.text.substr(0, 200);
       return make_verdict(VerdictKind::failed, 0, "states several different answers", evidence);
     }
+    if (budget.spent())
+      return make_verdict(VerdictKind::unknown, 0, "too many statements to compare with each other",
+                          evidence);
   }
   switch (equality) {
     case Equality::equal:
@@ -121,9 +128,10 @@ Verdict grade_math(std::string_view gold_text, std::string_view response, const 
       break;
   }
   auto unread = [](const std::optional<Answer>& a) { return !a || a->kind == Answer::Kind::text; };
-  const char* reason = unread(right)   ? "the gold answer is not one this checker reads"
-                       : unread(given) ? "the answer is not one this checker reads"
-                                       : "cannot be decided";
+  const char* reason = unread(right)    ? "the gold answer is not one this checker reads"
+                       : unread(given)  ? "the answer is not one this checker reads"
+                       : budget.spent() ? "the step budget is spent"
+                                        : "cannot be decided";
   return make_verdict(VerdictKind::unknown, 0, reason, evidence);
 }
 

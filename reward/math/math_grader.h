@@ -32,7 +32,7 @@ struct MathOptions {
       "\"1, 2\" without brackets differs from \"2, 1\"; by default such a list is a set of answers");
     v("max_chars", max_chars, "a longer completion is unknown, unread", at_least(1));
     v("max_steps", max_steps,
-      "work a comparison may take, in steps of about 0.1 microseconds; above it the verdict is unknown",
+      "work a check may take, in steps of about 0.1 microseconds; above it the verdict is unknown",
       at_least(100));
   }
 };

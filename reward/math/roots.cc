@@ -48,6 +48,7 @@ Factored factor(const mpz_class& n, Budget& budget) {
 }  // namespace
 
 bool Field::surely_positive(uint32_t generator) const {
+  budget_.spend(1);
   const Generator& g = *generators_[generator];
   switch (g.kind) {
     case K::prime:

@@ -233,4 +233,15 @@ std::optional<Unit> read_unit(const Tokens& tokens, size_t begin, size_t end) {
   return unit;
 }
 
+Unit read_remark(const Tokens& tokens, size_t begin, size_t end) {
+  if (std::optional<Unit> unit = read_unit(tokens, begin, end); unit && !unit->empty()) return *unit;
+  Unit unit;
+  unit.known = false;
+  std::string words;
+  for (size_t i = begin; i < end; ++i)
+    words += (words.empty() ? "" : " ") + singular(lower(tokens.list[i].text));
+  unit.powers[words] = 1;
+  return unit;
+}
+
 }  // namespace cohort::math

@@ -29,6 +29,8 @@ bool known_unit_word(std::string_view word);
 // tokens[begin, end) as a unit, "" or "cm^2" or "square feet" or "km/h" or "million dollars". Nothing when something
 // in it is none: an operator, a variable, a word that changes the number before it (or, dozen, squared).
 std::optional<Unit> read_unit(const Tokens& tokens, size_t begin, size_t end);
+// The same for words in brackets behind a number, "(quarters)", which change nothing: always a unit.
+Unit read_remark(const Tokens& tokens, size_t begin, size_t end);
 // Words that change the meaning of a number before them.
 bool is_reserved_word(std::string_view word);
 

@@ -172,7 +172,7 @@ Truth shows(const mpq_class& decimal, const Answer::Shown& shown, const Ratio& e
   const mpq_class ulp = power_of_ten(-shown.decimals);
   const Ratio y = field.multiply(field.subtract(exact, field.number(decimal)), field.number(1 / ulp));
   const long digits = static_cast<long>(mpz_sizeinbase(decimal.get_num_mpz_t(), 2));
-  for (long precision = 128 + digits; precision <= 4 * kMaxBallBits; precision *= 4) {
+  for (long precision = 128 + digits; precision <= kMaxBallBits; precision *= 4) {
     const Ball ball = field.enclose(y, precision);
     if (!acb_is_finite(ball.get())) return Truth::unknown;
     Ball bound;

@@ -76,8 +76,10 @@ Size size_of(const Poly& a, LeafOf&& leaf_of, PowerOf&& power_of) {
     }
   Size out;
   mpz_class common = 1;
-  for (const Term& t : a.terms)
+  for (const Term& t : a.terms) {
     mpz_lcm(common.get_mpz_t(), common.get_mpz_t(), t.coefficient.get_den_mpz_t());
+    if (mpz_sizeinbase(common.get_mpz_t(), 2) > kMaxBits) throw Beyond("a number is too large");
+  }
   bool first = true;
   for (const Term& t : a.terms) {
     double upper = log2_bound(mpz_class(t.coefficient.get_num() * (common / t.coefficient.get_den())));
@@ -240,6 +242,7 @@ Truth Field::equal(const Ratio& a, const Ratio& b) {
 std::optional<Poly> Field::conjugate(const Poly& a) {
   Poly out;
   for (const Term& t : a.terms) {
+    budget_.spend(2);
     Term image{{}, t.coefficient};
     for (const Factor& f : t.monomial) {
       const Generator& g = *generators_[f.generator];
