@@ -150,13 +150,35 @@ std::vector<Answer> Reader::parts(size_t b, size_t e, const std::vector<size_t>&
   return out;
 }
 
+// x > 1 and x < 3; x != 1, 2: what satisfies all of them.
+Answer Reader::all_of(std::vector<Answer> items) {
+  Answer out = std::move(items[0]);
+  for (size_t i = 1; i < items.size(); ++i) {
+    Answer& next = items[i];
+    if (next.name != out.name || (next.intervals.size() != 1 && next.kind == Kind::region))
+      throw Beyond("inequalities of several variables");
+    if (next.kind == Kind::value) {  // x != 1, 2
+      next.name.clear();
+      out.excluded.push_back(std::move(next));
+      continue;
+    }
+    Answer::Interval &v = out.intervals[0], &w = next.intervals[0];
+    if ((!v.low.empty() && !w.low.empty()) || (!v.high.empty() && !w.high.empty()))
+      throw Beyond("two bounds on the same side");
+    if (!w.low.empty()) v.low = std::move(w.low), v.low_closed = w.low_closed;
+    if (!w.high.empty()) v.high = std::move(w.high), v.high_closed = w.high_closed;
+    out.excluded.insert(out.excluded.end(), next.excluded.begin(), next.excluded.end());
+  }
+  return out;
+}
+
 Answer Reader::list(size_t b, size_t e, const std::vector<size_t>& separators, int depth) {
   std::vector<Answer> items = parts(b, e, separators, depth);
   if (items.size() == 1) return std::move(items[0]);
   for (size_t i = 1; i < items.size(); ++i)
     if (items[i].name.empty() && !items[0].name.empty() && items[i].kind == Kind::value)
       items[i].name = items[0].name;
-  // inequalities joined by words or commas: "or" unites; "and" is left to the relations
+  // inequalities joined by words or commas: "or" unites
   const bool regions =
       std::all_of(items.begin(), items.end(), [](const Answer& a) { return a.kind == Kind::region; });
   bool any_or = false, any_and = false;
@@ -166,9 +188,12 @@ Answer Reader::list(size_t b, size_t e, const std::vector<size_t>& separators, i
   }
   for (const Answer& a : items)
     if (a.kind == Kind::text || a.kind == Kind::choice) throw Beyond("a list of words");
-  if (regions && any_and && !any_or) throw Beyond("inequalities joined by and");
-  if (regions && (any_or || !items[0].name.empty())) {
-    if (!any_or) throw Beyond("inequalities joined by a comma");
+  const bool barred = items[0].kind == Kind::region && !items[0].excluded.empty() &&
+                      std::all_of(items.begin() + 1, items.end(), [](const Answer& a) {
+                        return a.kind == Kind::value || !a.excluded.empty();
+                      });
+  if (barred || (regions && !any_or && !items[0].name.empty())) return all_of(std::move(items));
+  if (regions && any_or) {
     Answer out = std::move(items[0]);
     for (size_t i = 1; i < items.size(); ++i) {
       if (items[i].name != out.name || !items[i].excluded.empty() || !out.excluded.empty())

@@ -31,6 +31,7 @@ class Reader {
   static Answer whole_line();
   // Parts between separators.
   std::vector<Answer> parts(size_t b, size_t e, const std::vector<size_t>& separators, int depth);
+  static Answer all_of(std::vector<Answer> items);
   Answer list(size_t b, size_t e, const std::vector<size_t>& separators, int depth);
   bool is_name(size_t b, size_t e, std::string& name) const;
   Tree tree_of(size_t b, size_t e);
