@@ -213,6 +213,7 @@ std::optional<Unit> read_unit(const Tokens& tokens, size_t begin, size_t end) {
                (tokens.list[i + 1].text == "squared" || tokens.list[i + 1].text == "cubed")) {
       power = tokens.list[++i].text == "squared" ? 2 : 3;
     }
+    if (power == 0) return {};
     any = true;
     const std::string name = singular(word);
     const auto it = entries().find(name);
