@@ -174,12 +174,14 @@ TestResult run_script_in_process(const Toolchain& toolchain, const Program& prog
                                  const Test& test, const sandbox::Limits& limits,
                                  const std::atomic<bool>& cancelled) {
   const std::string nonce = make_nonce();
-  const std::string script = set.prelude.empty() ? test.script : set.prelude + "\n" + test.script;
   sandbox::Job job;
   job.limits = limits;
   job.report_pipe = true;
   job.argv = {toolchain.python().program, "-I", "-B", "harness.py", nonce, set.entry_point};
-  job.files = {{"harness.py", kPythonInProcess}, {"solution.py", program.content}, {"tests.py", script}};
+  job.files = {{"harness.py", kPythonInProcess},
+               {"solution.py", program.content},
+               {"prelude.py", set.prelude},
+               {"tests.py", test.script}};
   TestResult result;
   result.outcome = toolchain.jail(*program.language).run(job, cancelled);
   const Outcome& o = result.outcome;

@@ -169,6 +169,17 @@ TEST(CodeForms, ScriptsHoldTheCandidateByProxies) {
       K::passed);
 }
 
+TEST(CodeForms, ScriptsInTheCandidatesProcess) {
+  auto grader = make("python_tests = \"in_process\"");
+  const json record = {{"language", "python"},
+                       {"entry_point", "f"},
+                       {"prelude", "def twice(x): return 2 * x\ndef f(x): pass"},
+                       {"test_code", "def check(c):\n    assert c(7) == twice(7)\n"}};
+  EXPECT_VERDICT(grade("def f(x): return x + x", record, *grader), K::passed);
+  EXPECT_VERDICT(grade("def f(x): return x", record, *grader), K::failed);
+  EXPECT_VERDICT(grade("import os\nos._exit(0)", record, *grader), K::failed);
+}
+
 TEST(CodeForms, ScriptsCannotBeForged) {
   const json record = {
       {"language", "python"},
