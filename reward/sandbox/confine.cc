@@ -60,8 +60,9 @@ bool confine(const Cell& cell, const char* folder) {
   constexpr uint64_t read = kExecute | kReadFile | kReadDir, write = kReadFile | kWriteFile | kTruncate;
   bool ok;
   if (cell.namespaces) {
-    ok = allow("/", read) && allow("/box", ruleset.files) && allow("/proc", read | kWriteFile) &&
-         allow("/dev", write | kReadDir);
+    // /tmp is below /box or a mount of its own
+    ok = allow("/", read) && allow("/box", ruleset.files) && allow("/tmp", ruleset.files) &&
+         allow("/proc", read | kWriteFile) && allow("/dev", write | kReadDir);
   } else {
     ok = allow(folder, ruleset.files);
     WireReader reader = cell.shown;
