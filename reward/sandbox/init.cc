@@ -226,7 +226,8 @@ struct Run {
         if (fds[1].revents & POLLIN) {
           Message message;
           if (!receive(kSocket, message)) _exit(kClosed);
-          if (message.request.kind == Request::stop && message.request.id == id) {
+          if (message.request.kind != Request::stop) _exit(kFailed);  // the worker has lost count
+          if (message.request.id == id) {
             status.reason = Status::stopped;
             return;
           }

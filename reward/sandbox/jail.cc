@@ -20,6 +20,7 @@
 #include <chrono>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 
 #include "reward/sandbox/cell.h"
 
@@ -194,6 +195,7 @@ Outcome serve(Cell& cell, const Job& job, bool namespaces, Handles& handles,
     one(handles.report.read, outcome.report, 4096, n_report);
     over = (job.stdout_fd < 0 && n_out + n_err > job.limits.output_bytes) || n_report > (1 << 20);
   };
+  std::optional<Status> failed;
   double stopped_at = -1;
   auto stop = [&](Ended why) {
     outcome.ended = why;
@@ -209,11 +211,12 @@ Outcome serve(Cell& cell, const Job& job, bool namespaces, Handles& handles,
     drain_all();
     if (fds[0].revents) {
       const auto reply = cell.receive(socket);
+      if (reply && reply->kind == Reply::failed && reply->id == id) failed = reply->status;
       if (reply && reply->kind == Reply::ended && (reply->id == id || reply->id == 0)) {
         drain_all();
         if (over && outcome.ended == Ended::exited) outcome.ended = Ended::output;
         whole = reply->id == id;
-        outcome = read_status(cell, job, reply->status, namespaces, std::move(outcome));
+        outcome = read_status(cell, job, failed ? *failed : reply->status, namespaces, std::move(outcome));
         if (reply->status.took) {
           outcome.taken = read_all(handles.taken.get());
           outcome.took = true;

@@ -19,7 +19,7 @@ namespace {
 
 [[noreturn]] void fail(int socket, uint64_t id, Status::Step step, int detail = 0) {
   Reply failed{};
-  failed.kind = Reply::ended;
+  failed.kind = Reply::failed;
   failed.id = id;
   failed.status.step = step;
   failed.status.error = errno;
