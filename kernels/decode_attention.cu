@@ -14,7 +14,7 @@ constexpr int kRows = 16;
 template <int kDim>
 struct Shared {
   static constexpr int kPage = kPageTokens * kDim * 2;  // bytes of one head's keys
-  static constexpr int kStages = kDim > 64 ? 3 : 4;     // two blocks fit on a multiprocessor
+  static constexpr int kStages = kDim > 64 ? 2 : 3;     // three or four blocks fit on a multiprocessor
   static constexpr int kRing = kWarps * kStages * 2 * kPage;
   static constexpr int kQuery = kRows * kDim * 2;
   static constexpr int kNew = 2 * kDim * 2;                 // the new key and value
@@ -23,7 +23,7 @@ struct Shared {
 };
 
 template <int kDim>
-__global__ void __launch_bounds__(kWarps * 32) decode_attention_kernel(DecodeAttentionParams p) {
+__global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4) decode_attention_kernel(DecodeAttentionParams p) {
   constexpr int kChunks = kDim / 8;  // 16-byte chunks a token
   constexpr int kPairs = kDim > 64 ? 2 : 1;
   constexpr int kSteps = kDim / 16;
@@ -47,8 +47,9 @@ __global__ void __launch_bounds__(kWarps * 32) decode_attention_kernel(DecodeAtt
 
   unsigned char* ring = shared + warp * kStages * 2 * kPage;
   const int mine = pages > warp ? (pages - warp + kWarps - 1) / kWarps : 0;
+  const int32_t my_page = lane < mine ? table[warp + lane * kWarps] : 0;  // of this warp's page number `lane`
   auto fetch = [&](int i) {  // this warp's i-th page
-    const int32_t page = table[warp + i * kWarps];
+    const int32_t page = __shfl_sync(0xffffffffu, my_page, i);
     unsigned char* to = ring + (i % kStages) * 2 * kPage;
 #pragma unroll
     for (int value = 0; value < 2; ++value) {
@@ -59,32 +60,50 @@ __global__ void __launch_bounds__(kWarps * 32) decode_attention_kernel(DecodeAtt
     }
   };
 #pragma unroll
-  for (int i = 0; i < kStages - 1; ++i) {
+  for (int i = 0; i < kStages; ++i) {
     if (i < mine) fetch(i);
     copy_commit();
   }
+  for (int c = threadIdx.x; c < (kRows - group) * kChunks; c += kWarps * 32)  // rows that are no heads
+    *reinterpret_cast<uint4*>(query + swizzled<kChunks>(group + c / kChunks, c % kChunks)) = uint4{0, 0, 0, 0};
+  float2 turns[kPairs];
+  load_turns(p.rope, position, kDim, turns);
 
+  const bool has_new = end == length;
+  const int32_t new_page = table[pages - 1];
   dependency_wait();
   dependents_launch();
 
   // Queries into shared memory (scaled later, in fp32), the new key and value into shared memory and their page.
-  const bool has_new = end == length;
-  for (int item = warp; item < kRows + 2; item += kWarps) {
+  // All of a warp's heads are loaded before the first is used.
+  const int items = group + (has_new ? 2 : 0);
+  constexpr int kRounds = (kRows + 2 + kWarps - 1) / kWarps;
+  HeadPairs<kPairs> pairs[kRounds];
+#pragma unroll
+  for (int r = 0; r < kRounds; ++r) {
+    const int item = warp + r * kWarps;
+    if (item >= items) break;
+    const int head = item < group ? kv_head * group + item : p.heads + (item - group) * p.kv.kv_heads + kv_head;
+    pairs[r].load(p.qkv, row_index, head, kDim);
+  }
+#pragma unroll
+  for (int r = 0; r < kRounds; ++r) {
+    const int item = warp + r * kWarps;
+    if (item >= items) break;
+    if (item <= group) {  // queries and the key
+      if (const bf16* norm = item < group ? p.rope.q_norm : p.rope.k_norm) pairs[r].normalise(norm, p.rope.eps, kDim);
+      pairs[r].rotate(turns);
+    }
     if (item < group) {
       unsigned char* to = query;
-      read_head<kPairs>(p.qkv, p.rope, row_index, position, kv_head * group + item, p.heads, p.kv.kv_heads, kDim,
-                        [to, item](int i, float v) {
-                          *reinterpret_cast<bf16*>(to + swizzled<kChunks>(item, i / 8) + i % 8 * 2) = __float2bfloat16_rn(v);
-                        });
-    } else if (item < kRows) {
-      for (int c = lane; c < kChunks; c += 32)
-        *reinterpret_cast<uint4*>(query + swizzled<kChunks>(item, c)) = uint4{0, 0, 0, 0};
-    } else if (has_new) {
-      const int value = item - kRows;
-      bf16* to = p.kv.head(table[pages - 1], value, kv_head) + position % kPageTokens * kDim;
+      pairs[r].store(kDim, [to, item](int i, float v) {
+        *reinterpret_cast<bf16*>(to + swizzled<kChunks>(item, i / 8) + i % 8 * 2) = __float2bfloat16_rn(v);
+      });
+    } else {
+      const int value = item - group;
+      bf16* to = p.kv.head(new_page, value, kv_head) + position % kPageTokens * kDim;
       bf16* near = fresh + value * kDim;
-      read_head<kPairs>(p.qkv, p.rope, row_index, position, p.heads + value * p.kv.kv_heads + kv_head, p.heads,
-                        p.kv.kv_heads, kDim, [to, near](int i, float v) { to[i] = near[i] = __float2bfloat16_rn(v); });
+      pairs[r].store(kDim, [to, near](int i, float v) { to[i] = near[i] = __float2bfloat16_rn(v); });
     }
   }
   __syncthreads();
@@ -99,7 +118,7 @@ __global__ void __launch_bounds__(kWarps * 32) decode_attention_kernel(DecodeAtt
   float top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};  // of matrix rows lane / 4 and lane / 4 + 8
   float out[kDim / 8][4] = {};
   for (int i = 0; i < mine; ++i) {
-    copy_wait<kStages - 2>();
+    copy_wait<kStages - 1>();
     __syncwarp();
     unsigned char* keys = ring + (i % kStages) * 2 * kPage;
     unsigned char* values = keys + kPage;
@@ -164,7 +183,7 @@ __global__ void __launch_bounds__(kWarps * 32) decode_attention_kernel(DecodeAtt
       multiply(out[n + 1], weights, b[2], b[3]);
     }
     __syncwarp();  // all lanes are done with this page's place before it is filled again
-    if (i + kStages - 1 < mine) fetch(i + kStages - 1);
+    if (i + kStages < mine) fetch(i + kStages);
     copy_commit();
   }
 #pragma unroll

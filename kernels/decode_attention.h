@@ -21,7 +21,7 @@ struct DecodeAttentionParams {
   KvPages kv;     // head_dim 32, 64 or 128; positions before the row's hold rotated keys
   float scale = 0;
   __nv_bfloat16* out = nullptr;  // [count][heads * head_dim]
-  int split_tokens = 0;          // a multiple of kPageTokens
+  int split_tokens = 0;          // a multiple of kPageTokens, at most 2048
   int splits = 1;                // enough for the longest row: ceil((position + 1) / split_tokens)
   float* partial = nullptr;      // splits > 1: decode_attention_scratch() floats
   int32_t* counters = nullptr;   // [count * kv_heads], zero; left zero

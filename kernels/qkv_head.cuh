@@ -6,55 +6,80 @@
 
 namespace cohort::cuda {
 
+// The sum of p[0], p[stride], … in this order; eight loads are under way at once.
+template <class T, class Add>
+__device__ __forceinline__ void sum_splits(const T* p, int splits, int64_t stride, Add add) {
+  for (int first = 0; first < splits; first += 8) {
+    T part[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      if (first + i < splits) part[i] = p[(first + i) * stride];
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      if (first + i < splits) add(part[i]);
+  }
+}
+
 __device__ __forceinline__ float qkv_at(const QkvSource& s, int64_t row, int column) {
   if (s.whole) return __bfloat162float(s.whole[row * s.width + column]);
   float sum = 0;
-  const float* p = s.partial + row * s.width + column;
-#pragma unroll 8
-  for (int i = 0; i < s.splits; ++i) sum += p[i * s.split_stride];
+  sum_splits(s.partial + row * s.width + column, s.splits, s.split_stride, [&](float v) { sum += v; });
   return s.bias ? sum + __bfloat162float(s.bias[column]) : sum;
 }
 
-// Calls put(i, value) for every i < head_dim of head `head` (query heads, key heads, value heads in a row). All 32 lanes
-// call it. kPairs = pairs a lane: head_dim <= 64 * kPairs.
-template <int kPairs, class Put>
-__device__ __forceinline__ void read_head(const QkvSource& s, const RopeParams& rope, int64_t row, int position, int head,
-                                          int heads, int kv_heads, int head_dim, Put put) {
-  const int lane = threadIdx.x % 32, half = head_dim / 2;
+// A lane has the pairs (i, i + head_dim / 2) for i = lane, lane + 32, …: kPairs of them, so head_dim <= 64 * kPairs.
+template <int kPairs>
+struct HeadPairs {
   float a[kPairs], b[kPairs];
+
+  // The head's values as the product gave them. Heads in a row: queries, keys, values.
+  __device__ __forceinline__ void load(const QkvSource& s, int64_t row, int head, int head_dim) {
+    const int lane = threadIdx.x % 32, half = head_dim / 2;
 #pragma unroll
-  for (int k = 0; k < kPairs; ++k) {
-    const int i = lane + 32 * k;
-    a[k] = b[k] = 0;
-    if (i < half) {
-      a[k] = qkv_at(s, row, head * head_dim + i);
-      b[k] = qkv_at(s, row, head * head_dim + half + i);
+    for (int k = 0; k < kPairs; ++k) {
+      const int i = lane + 32 * k;
+      a[k] = b[k] = 0;
+      if (i < half) a[k] = qkv_at(s, row, head * head_dim + i), b[k] = qkv_at(s, row, head * head_dim + half + i);
     }
   }
-  const bool is_value = head >= heads + kv_heads;
-  const bf16* norm = head < heads ? rope.q_norm : is_value ? nullptr : rope.k_norm;
-  if (norm) {
+  // All 32 lanes call it.
+  __device__ __forceinline__ void normalise(const bf16* norm, float eps, int head_dim) {
+    const int lane = threadIdx.x % 32, half = head_dim / 2;
     float sum = 0;
 #pragma unroll
     for (int k = 0; k < kPairs; ++k) sum += a[k] * a[k] + b[k] * b[k];
-    const float scale = rsqrtf(warp_sum(sum) / float(head_dim) + rope.eps);
+    const float scale = rsqrtf(warp_sum(sum) / float(head_dim) + eps);
 #pragma unroll
     for (int k = 0; k < kPairs; ++k) {
       const int i = lane + 32 * k;
       if (i < half) a[k] *= scale * __bfloat162float(norm[i]), b[k] *= scale * __bfloat162float(norm[half + i]);
     }
   }
+  // turns[k]: cosine and sine of pair lane + 32 k.
+  __device__ __forceinline__ void rotate(const float2 (&turns)[kPairs]) {
+#pragma unroll
+    for (int k = 0; k < kPairs; ++k) {
+      const float x = a[k] * turns[k].x - b[k] * turns[k].y;
+      b[k] = b[k] * turns[k].x + a[k] * turns[k].y;
+      a[k] = x;
+    }
+  }
+  // put(i, value) for every i < head_dim.
+  template <class Put>
+  __device__ __forceinline__ void store(int head_dim, Put put) const {
+    const int lane = threadIdx.x % 32, half = head_dim / 2;
+#pragma unroll
+    for (int k = 0; k < kPairs; ++k)
+      if (lane + 32 * k < half) put(lane + 32 * k, a[k]), put(half + lane + 32 * k, b[k]);
+  }
+};
+
+template <int kPairs>
+__device__ __forceinline__ void load_turns(const RopeParams& rope, int position, int head_dim, float2 (&turns)[kPairs]) {
 #pragma unroll
   for (int k = 0; k < kPairs; ++k) {
-    const int i = lane + 32 * k;
-    if (i >= half) break;
-    if (is_value) {
-      put(i, a[k]), put(half + i, b[k]);
-    } else {
-      const float2 turn = rope.cos_sin[int64_t(position) * half + i];
-      put(i, a[k] * turn.x - b[k] * turn.y);
-      put(half + i, b[k] * turn.x + a[k] * turn.y);
-    }
+    const int i = int(threadIdx.x % 32) + 32 * k;
+    turns[k] = i < head_dim / 2 ? rope.cos_sin[int64_t(position) * (head_dim / 2) + i] : float2{1, 0};
   }
 }
 

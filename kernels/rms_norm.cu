@@ -1,101 +1,95 @@
 #include "kernels/device.cuh"
+#include "kernels/qkv_head.cuh"
 #include "kernels/rms_norm.h"
 
 namespace cohort::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kVectors = 8;  // of 8 elements, a thread: 16384 in all
+constexpr int kMostThreads = 1024;
 
-// One block a row, which it holds in registers between the two passes.
+__device__ __forceinline__ void widen(uint2 raw, float (&v)[4]) {
+  const bf16* e = reinterpret_cast<const bf16*>(&raw);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) v[j] = __bfloat162float(e[j]);
+}
+
+// One block a row, which it holds in registers between the two passes: four elements a thread at a time, kMost times.
 template <int kMost>
-__global__ void __launch_bounds__(kThreads) rms_norm_kernel(RmsNormParams p) {
-  __shared__ float sums[kThreads / 32];
-  const int vectors = p.hidden / 8, row = blockIdx.x;
+__global__ void __launch_bounds__(kMostThreads) rms_norm_kernel(RmsNormParams p) {
+  __shared__ float sums[kMostThreads / 32];
+  const int vectors = p.hidden / 4, row = blockIdx.x;
   const int64_t at = int64_t(row) * p.hidden;
-  uint4 weights[kMost];
+  uint2 weights[kMost];
 #pragma unroll
   for (int v = 0; v < kMost; ++v) {
-    const int i = v * kThreads + threadIdx.x;
-    if (i < vectors) weights[v] = reinterpret_cast<const uint4*>(p.weight)[i];
+    const int i = v * blockDim.x + threadIdx.x;
+    if (i < vectors) weights[v] = reinterpret_cast<const uint2*>(p.weight)[i];
   }
   dependency_wait();
   dependents_launch();
-  float values[kMost][8];
+  float values[kMost][4];
   float sum = 0;
 #pragma unroll
   for (int v = 0; v < kMost; ++v) {
-    const int i = v * kThreads + threadIdx.x;
+    const int i = v * blockDim.x + threadIdx.x;
     if (i >= vectors) break;
-    uint4 raw = reinterpret_cast<const uint4*>(p.x + at)[i];
-    const bf16* e = reinterpret_cast<const bf16*>(&raw);
-#pragma unroll
-    for (int j = 0; j < 8; ++j) values[v][j] = __bfloat162float(e[j]);
-    float added[8] = {};
-    if (p.partial) {
-#pragma unroll 4
-      for (int s = 0; s < p.splits; ++s) {
-        const float4* part = reinterpret_cast<const float4*>(p.partial + (int64_t(s) * p.rows + row) * p.hidden) + 2 * i;
-        const float4 a = part[0], b = part[1];
+    const uint2 raw = reinterpret_cast<const uint2*>(p.x + at)[i];
+    float added[4] = {}, other[4];
+    if (p.partial)
+      sum_splits(reinterpret_cast<const float4*>(p.partial + at) + i, p.splits, int64_t(p.rows) * vectors, [&](const float4& a) {
         added[0] += a.x, added[1] += a.y, added[2] += a.z, added[3] += a.w;
-        added[4] += b.x, added[5] += b.y, added[6] += b.z, added[7] += b.w;
-      }
-    }
+      });
     if (p.delta) {
-      const uint4 d = reinterpret_cast<const uint4*>(p.delta + at)[i];
-      const bf16* q = reinterpret_cast<const bf16*>(&d);
+      widen(reinterpret_cast<const uint2*>(p.delta + at)[i], other);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) added[j] += __bfloat162float(q[j]);
+      for (int j = 0; j < 4; ++j) added[j] += other[j];
     }
     if (p.bias) {
-      const uint4 d = reinterpret_cast<const uint4*>(p.bias)[i];
-      const bf16* q = reinterpret_cast<const bf16*>(&d);
+      widen(reinterpret_cast<const uint2*>(p.bias)[i], other);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) added[j] += __bfloat162float(q[j]);
+      for (int j = 0; j < 4; ++j) added[j] += other[j];
     }
+    widen(raw, values[v]);
     if (p.partial || p.delta || p.bias) {
-      uint4 out;
+      uint2 out;
       bf16* o = reinterpret_cast<bf16*>(&out);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
+      for (int j = 0; j < 4; ++j) {
         o[j] = __float2bfloat16_rn(values[v][j] + added[j]);
         values[v][j] = __bfloat162float(o[j]);
       }
-      reinterpret_cast<uint4*>(p.x + at)[i] = out;
+      reinterpret_cast<uint2*>(p.x + at)[i] = out;
     }
 #pragma unroll
-    for (int j = 0; j < 8; ++j) sum += values[v][j] * values[v][j];
+    for (int j = 0; j < 4; ++j) sum += values[v][j] * values[v][j];
   }
   sum = warp_sum(sum);
   if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
   __syncthreads();
   float total = 0;
-#pragma unroll
-  for (float s : sums) total += s;
+  for (int w = 0; w < int(blockDim.x) / 32; ++w) total += sums[w];
   const float scale = rsqrtf(total / float(p.hidden) + p.eps);
 #pragma unroll
   for (int v = 0; v < kMost; ++v) {
-    const int i = v * kThreads + threadIdx.x;
+    const int i = v * blockDim.x + threadIdx.x;
     if (i >= vectors) break;
-    const bf16* w = reinterpret_cast<const bf16*>(&weights[v]);
-    uint4 out;
+    float w[4];
+    widen(weights[v], w);
+    uint2 out;
     bf16* o = reinterpret_cast<bf16*>(&out);
 #pragma unroll
-    for (int j = 0; j < 8; ++j)
-      o[j] = __float2bfloat16_rn(__bfloat162float(__float2bfloat16_rn(values[v][j] * scale)) * __bfloat162float(w[j]));
-    reinterpret_cast<uint4*>(p.y + at)[i] = out;
+    for (int j = 0; j < 4; ++j)
+      o[j] = __float2bfloat16_rn(__bfloat162float(__float2bfloat16_rn(values[v][j] * scale)) * w[j]);
+    reinterpret_cast<uint2*>(p.y + at)[i] = out;
   }
 }
 
 }  // namespace
 
 void rms_norm(const RmsNormParams& p, cudaStream_t stream, bool early) {
-  const int vectors = (p.hidden / 8 + kThreads - 1) / kThreads;
-  auto kernel = vectors <= 1   ? rms_norm_kernel<1>
-                : vectors <= 2 ? rms_norm_kernel<2>
-                : vectors <= 4 ? rms_norm_kernel<4>
-                               : rms_norm_kernel<kVectors>;
-  launch(kernel, p.rows, kThreads, 0, stream, early, p);
+  const int vectors = p.hidden / 4, threads = vectors >= kMostThreads ? kMostThreads : (vectors + 31) / 32 * 32;
+  auto kernel = vectors <= kMostThreads ? rms_norm_kernel<1> : vectors <= 2 * kMostThreads ? rms_norm_kernel<2> : rms_norm_kernel<4>;
+  launch(kernel, p.rows, threads, 0, stream, early, p);
 }
 
 }  // namespace cohort::cuda

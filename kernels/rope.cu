@@ -20,8 +20,15 @@ __global__ void rope_write_kernel(RopeWriteParams p) {
     const int32_t page = p.kv.table[row.slot * p.kv.table_stride + row.position / kPageTokens];
     to = p.kv.head(page, value, kv_head) + row.position % kPageTokens * d;
   }
-  read_head<kPairs>(p.qkv, p.rope, row_index, row.position, head, p.heads, p.kv.kv_heads, d,
-                    [to](int i, float v) { to[i] = __float2bfloat16_rn(v); });
+  HeadPairs<kPairs> pairs;
+  pairs.load(p.qkv, row_index, head, d);
+  if (head < p.heads + p.kv.kv_heads) {
+    float2 turns[kPairs];
+    load_turns(p.rope, row.position, d, turns);
+    if (const bf16* norm = head < p.heads ? p.rope.q_norm : p.rope.k_norm) pairs.normalise(norm, p.rope.eps, d);
+    pairs.rotate(turns);
+  }
+  pairs.store(d, [to](int i, float v) { to[i] = __float2bfloat16_rn(v); });
 }
 
 }  // namespace

@@ -60,7 +60,8 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SamplerParams p) {
   __shared__ float tops[kThreads / 32];
   __shared__ int bests[kThreads / 32];
   __shared__ double scratch[kThreads / 32];
-  __shared__ float sums[kMaxPieces];
+  __shared__ float sums[kMaxPieces], piece_tops[kMaxPieces];
+  __shared__ int piece_bests[kMaxPieces];
   __shared__ int last_block, chosen_piece;
   __shared__ double before_piece, whole;
   __shared__ int chosen;
@@ -115,20 +116,21 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SamplerParams p) {
 
   // The row's maximum, then the pieces' sums relative to it.
   const SamplerPiece* all = p.pieces + int64_t(row_index) * pieces;
-  top = kMinusInf, best = 0x7fffffff;
-  for (int i = 0; i < pieces; ++i) {
-    const float t = __ldcg(&all[i].top);
-    if (t > top) top = t, best = __ldcg(&all[i].best);
+  for (int i = threadIdx.x; i < pieces; i += kThreads) {
+    const int4 raw = __ldcg(reinterpret_cast<const int4*>(all + i));
+    piece_tops[i] = __int_as_float(raw.x), sums[i] = __int_as_float(raw.y), piece_bests[i] = raw.z;
   }
+  __syncthreads();
+  top = kMinusInf, best = 0x7fffffff;
+  for (int i = 0; i < pieces; ++i)
+    if (piece_tops[i] > top) top = piece_tops[i], best = piece_bests[i];
   if (top == kMinusInf) {
     if (threadIdx.x == 0) deliver(p, row_index, row, -1, 0);
     return;
   }
   for (int i = threadIdx.x; i < pieces; i += kThreads) {
-    const float t = __ldcg(&all[i].top);
-    sums[i] = t == top ? __ldcg(&all[i].sum)
-              : t == kMinusInf || isinf(top) ? 0.0f
-                                             : __ldcg(&all[i].sum) * __expf((t - top) * inverse_temperature);
+    const float t = piece_tops[i];
+    if (t != top) sums[i] = t == kMinusInf || isinf(top) ? 0.0f : sums[i] * __expf((t - top) * inverse_temperature);
   }
   __syncthreads();
   if (threadIdx.x == 0) {

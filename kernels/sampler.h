@@ -14,7 +14,7 @@
 namespace cohort::cuda {
 
 constexpr int kSamplerPiece = 4096;
-struct SamplerPiece {
+struct alignas(16) SamplerPiece {
   float top = 0, sum = 0;  // sum of exp((l - top) / temperature)
   int32_t best = 0, unused = 0;
 };

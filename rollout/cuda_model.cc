@@ -1,6 +1,7 @@
 #include "rollout/cuda_model.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -11,7 +12,6 @@
 #include "kernels/rope.h"
 #include "kernels/rows_kernels.h"
 #include "kernels/sampler.h"
-#include "kernels/small_gemm.h"
 #include "kernels/swiglu.h"
 #include "learner/folder/rope.h"
 #include "transport/base/error.h"
@@ -53,7 +53,7 @@ struct Sizes {
     x = n * c.hidden_size * 2, sampled_y = s * c.hidden_size * 2;
     qkv = n * width * 2, q = n * q_width * 2;
     gate_up = n * 2 * c.intermediate_size * 2, h = n * c.intermediate_size * 2;
-    partial = int64_t(16) * std::min<int64_t>(n, cuda::kSmallGemmRows) * std::max(width, c.hidden_size) * 4;
+    partial = int64_t(cuda::kMostGemmSplits) * std::min<int64_t>(n, std::max(l.hopper_rows, 1)) * std::max(width, c.hidden_size) * 4;
     logits = s * round_up(c.vocab_size, 4) * 4;
     attention_partial = cuda::decode_attention_scratch(l.decode_rows, c.num_heads, c.head_dim, splits_of(l.context)) * 4;
     attention_counters = int64_t(l.decode_rows) * c.num_kv_heads * 4;
@@ -123,10 +123,6 @@ CudaModel::CudaModel(const ModelConfig& config, const CudaModelLimits& limits, i
   qkv_width_ = (c.num_heads + 2 * c.num_kv_heads) * c.head_dim;
   logits_stride_ = round_up(c.vocab_size, 4);
   table_stride_ = limits.context / cuda::kPageTokens + 1;
-  qkv_splits_ = cuda::small_gemm_splits(int(qkv_width_), int(c.hidden_size), multiprocessors_);
-  o_splits_ = cuda::small_gemm_splits(int(c.hidden_size), int(c.num_heads * c.head_dim), multiprocessors_);
-  down_splits_ = cuda::small_gemm_splits(int(c.hidden_size), int(c.intermediate_size), multiprocessors_);
-
   lay_out_weights();
   const Sizes s(c, limits);
   kv_ = {pages * page_bytes(c), "the KV cache"};
@@ -259,13 +255,91 @@ cuda::GemmParams CudaModel::product(const CudaBatch& batch, int which, size_t la
   return p;
 }
 
+cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size_t layer, int splits) const {
+  const cuda::GemmParams g = product(batch, which, layer);
+  cuda::HopperGemmParams p;
+  p.x = g.x, p.w = g.w, p.m = int(g.m), p.n = int(g.n), p.k = int(g.k), p.splits = splits;
+  p.kind = which == kHead ? cuda::GemmOut::full : which == kGateUp ? cuda::GemmOut::swiglu : cuda::GemmOut::partial;
+  p.out = which == kHead ? g.y : which == kGateUp ? h_.as<void>() : partial_.as<void>();
+  p.stride = g.stride;
+  return p;
+}
+
+// The fastest tile and number of splits, by a few runs over the layers' weights by turns (so that they are not in L2).
+CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStream_t stream) {
+  const cuda::GemmParams g = product(batch, which, 0);
+  const int most = which == kHead || which == kGateUp ? 1 : cuda::hopper_gemm_splits(int(g.n), int(g.k), multiprocessors_);
+  Choice best{cuda::hopper_gemm_default(int(g.m)), most, true};
+  if (limits_.batch_invariant) {
+    best.tile = cuda::hopper_gemm_default(64);  // one kernel whatever the rows
+    return best;
+  }
+  cudaEvent_t begin, end;
+  CUDA_CHECK(cudaEventCreate(&begin));
+  CUDA_CHECK(cudaEventCreate(&end));
+  size_t layer = 0;
+  const auto time = [&](const Choice& c) {
+    const auto once = [&] {
+      layer = (layer + 1) % layers_.size();
+      if (c.hopper)
+        cuda::hopper_gemm(hopper(batch, which, layer, c.splits), c.tile, stream, limits_.early_launch);
+      else
+        gemm_.run(product(batch, which, layer), stream);
+      if (!c.hopper && which == kGateUp)
+        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream, limits_.early_launch);
+    };
+    once();
+    std::array<float, 5> ms;
+    for (float& t : ms) {
+      CUDA_CHECK(cudaEventRecord(begin, stream));
+      for (int i = 0; i < 4; ++i) once();
+      CUDA_CHECK(cudaEventRecord(end, stream));
+      CUDA_CHECK(cudaEventSynchronize(end));
+      CUDA_CHECK(cudaEventElapsedTime(&t, begin, end));
+    }
+    std::sort(ms.begin(), ms.end());
+    return ms[2];
+  };
+  float shortest = 1e30f;
+  const auto consider = [&](const Choice& c) {
+    const float ms = time(c);
+    if (ms < shortest) shortest = ms, best = c;
+  };
+  for (const cuda::HopperGemmTile& tile : cuda::hopper_gemm_tiles()) {
+    if (tile.columns >= 2 * std::max<int64_t>(g.m, 64)) continue;
+    int last = 0;
+    for (int splits : {most, (most + 1) / 2, (most + 3) / 4, 1}) {
+      const int steps = (int(g.k) + 63) / 64, length = (steps + splits - 1) / splits;
+      if (splits == last || (splits - 1) * length >= steps) continue;
+      consider({tile, last = splits, true});
+    }
+  }
+  std::vector<const bf16*> cold;
+  for (size_t i = 0; i < layers_.size(); ++i) cold.push_back(product(batch, which, i).w);
+  gemm_.prepare(g, stream, cold);
+  consider({{}, 1, false});
+  CUDA_CHECK(cudaEventDestroy(begin));
+  CUDA_CHECK(cudaEventDestroy(end));
+  return best;
+}
+
+CudaModel::Choice CudaModel::choice(int which, int64_t rows) const {
+  const auto found = choices_.find({which, rows});
+  return found == choices_.end() ? Choice{} : found->second;
+}
+
 void CudaModel::prepare(const CudaBatch& batch, cudaStream_t stream) {
-  for (int which = kQkv; which <= kDown && !small(batch); ++which) {
+  for (int which = kQkv; which <= kHead; ++which) {
+    const cuda::GemmParams g = product(batch, which, 0);
+    if (g.m == 0 || choices_.contains({which, g.m})) continue;
+    if (g.m <= limits_.hopper_rows && !config_.mlp_bias) {
+      choices_[{which, g.m}] = measure(batch, which, stream);
+      continue;
+    }
     std::vector<const bf16*> cold;
     for (size_t i = 0; i < layers_.size(); ++i) cold.push_back(product(batch, which, i).w);
-    gemm_.prepare(product(batch, which, 0), stream, cold);
+    gemm_.prepare(g, stream, cold);
   }
-  if (const auto head = product(batch, kHead, 0); head.m > 0) gemm_.prepare(head, stream);
 }
 
 void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, const cuda::QkvSource& qkv, cudaStream_t stream) {
@@ -309,37 +383,33 @@ void CudaModel::enqueue_layer(const CudaBatch& batch, size_t layer, cudaStream_t
   norm.eps = float(c.rms_norm_eps);
   cuda::QkvSource qkv;
   qkv.width = int(qkv_width_);
-  if (!small(batch)) {
-    gemm_.run(product(batch, kQkv, layer), stream);
-    qkv.whole = qkv_.as<bf16>();
-    enqueue_attention(batch, layer, qkv, stream);
-    gemm_.run(product(batch, kOutput, layer), stream);
-    norm.weight = l.post_norm;
-    cuda::rms_norm(norm, stream, early);
-    gemm_.run(product(batch, kGateUp, layer), stream);
-    cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(c.intermediate_size), h_.as<bf16>(), stream, early);
-    gemm_.run(product(batch, kDown, layer), stream);
-    norm.weight = next_norm;
-    cuda::rms_norm(norm, stream, early);
-    return;
-  }
-  const auto partial = [&](int which, int splits) {
-    const cuda::GemmParams g = product(batch, which, layer);
-    cuda::small_gemm({g.x, g.w, int(g.m), int(g.n), int(g.k), splits, partial_.as<void>(), 0}, cuda::SmallGemmOut::partial,
-                     stream, early);
-    norm.partial = partial_.as<float>(), norm.splits = splits;
+  // What the norm after a product has to add: partial sums and bias, or nothing where cuBLASLt's epilogue did it.
+  const auto multiply = [&](int which, const bf16* bias) {
+    const Choice c = choice(which, batch.rows);
+    norm.partial = nullptr, norm.splits = 0, norm.bias = nullptr;
+    if (c.hopper) {
+      cuda::hopper_gemm(hopper(batch, which, layer, c.splits), c.tile, stream, early);
+      norm.partial = partial_.as<float>(), norm.splits = c.splits, norm.bias = bias;
+    } else {
+      gemm_.run(product(batch, which, layer), stream);
+      if (which == kGateUp)
+        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream, early);
+    }
+    return c.hopper;
   };
-  partial(kQkv, qkv_splits_);
-  qkv.partial = partial_.as<float>(), qkv.splits = qkv_splits_, qkv.split_stride = batch.rows * qkv_width_;
-  qkv.bias = l.qkv_bias;
+  if (multiply(kQkv, nullptr)) {
+    qkv.partial = norm.partial, qkv.splits = norm.splits, qkv.split_stride = batch.rows * qkv_width_;
+    qkv.bias = l.qkv_bias;
+  } else {
+    qkv.whole = qkv_.as<bf16>();
+  }
   enqueue_attention(batch, layer, qkv, stream);
-  partial(kOutput, o_splits_);
-  norm.bias = l.o_bias, norm.weight = l.post_norm;
+  multiply(kOutput, l.o_bias);
+  norm.weight = l.post_norm;
   cuda::rms_norm(norm, stream, early);
-  const cuda::GemmParams g = product(batch, kGateUp, layer);
-  cuda::small_gemm({g.x, g.w, int(g.m), int(g.n), int(g.k), 1, h_.as<void>(), 0}, cuda::SmallGemmOut::swiglu, stream, early);
-  partial(kDown, down_splits_);
-  norm.bias = nullptr, norm.weight = next_norm;
+  multiply(kGateUp, nullptr);
+  multiply(kDown, l.down_bias);
+  norm.weight = next_norm;
   cuda::rms_norm(norm, stream, early);
 }
 
@@ -371,9 +441,8 @@ void CudaModel::enqueue(const CudaBatch& batch, cudaStream_t stream) {
   if (!batch.all_sampled)
     cuda::gather_rows(index_.as<int32_t>(), batch.sampled, y_.as<bf16>(), hidden, sampled_y_.as<bf16>(), rows_.as<cuda::Row>(),
                       sampled_rows_.as<cuda::Row>(), stream, early);
-  if (head.m <= limits_.small_rows && head.n % 2 == 0)
-    cuda::small_gemm({head.x, head.w, int(head.m), int(head.n), int(head.k), 1, head.y, head.stride}, cuda::SmallGemmOut::full,
-                     stream, early);
+  if (const Choice c = choice(kHead, head.m); c.hopper)
+    cuda::hopper_gemm(hopper(batch, kHead, 0, 1), c.tile, stream, early);
   else
     gemm_.run(head, stream);
   cuda::SamplerParams s;

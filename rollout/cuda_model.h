@@ -1,22 +1,25 @@
 // The decoder on a GPU: weights, activations, and one step enqueued on a stream as kernels of kernels/ and cuBLASLt
 // products. No slots and no scheduling: that is cuda_runner.cc.
 //
-// A step, for each layer (few rows: up to kSmallGemmRows, one token a sequence):
+// A step, for each layer:
 //   QKV product | bias, q/k norm, RoPE, KV write and attention over the pages | output product |
 //   residual + norm | gate-up product with SwiGLU | down product | residual + norm
-// The products leave split-K partial sums, which the kernel after them adds up, so that each of the seven is one launch.
-// More rows: the products are cuBLASLt's, with bias and residual in their epilogues and SwiGLU as a kernel of its own.
+// Each product is kernels/hopper_gemm.h or cuBLASLt, whichever a measurement at the first use of a number of rows found
+// to be faster. The first leaves split-K partial sums, which the kernel after it adds up, or does SwiGLU itself;
+// the second has bias and residual in its epilogue and SwiGLU as a kernel after it.
 // Then the LM head on the rows that are sampled, in fp32, and the sampler.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <compare>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "kernels/gemm.h"
+#include "kernels/hopper_gemm.h"
 #include "kernels/prefill_attention.h"
 #include "kernels/rows.h"
 #include "learner/folder/model_config.h"
@@ -48,8 +51,9 @@ struct CudaModelLimits {
   int32_t decode_rows = 0;  // rows of a step that are one token of their sequence
   int32_t slots = 0;        // of the page table
   int32_t context = 0;
-  int32_t small_rows = 64;  // up to here products are small_gemm
+  int32_t hopper_rows = 512;  // up to here a product may be kernels/hopper_gemm.h, where that is faster
   bool early_launch = true;
+  bool batch_invariant = false;
 };
 
 // What a step consists of. Rows 0 .. decode_rows-1 are single tokens; the rows of prompt chunks follow, then padding.
@@ -106,8 +110,17 @@ class CudaModel {
     int64_t from, to, bytes, pitch, blocks;
   };
   void lay_out_weights();
+  // Which kernel a product of so many rows takes.
+  struct Choice {
+    cuda::HopperGemmTile tile;
+    int splits = 1;
+    bool hopper = false;
+  };
+  using Key = std::pair<int, int64_t>;  // product, rows
+  Choice choice(int which, int64_t rows) const;
+  Choice measure(const CudaBatch& batch, int which, cudaStream_t stream);
+  cuda::HopperGemmParams hopper(const CudaBatch& batch, int which, size_t layer, int splits) const;
   cuda::GemmParams product(const CudaBatch& batch, int which, size_t layer) const;
-  bool small(const CudaBatch& batch) const { return batch.rows <= limits_.small_rows && !config_.mlp_bias; }
   void enqueue_layer(const CudaBatch& batch, size_t layer, cudaStream_t stream);
   void enqueue_attention(const CudaBatch& batch, size_t layer, const cuda::QkvSource& qkv, cudaStream_t stream);
 
@@ -116,7 +129,7 @@ class CudaModel {
   cuda::Gemm gemm_;
   int multiprocessors_ = 132;
   int64_t qkv_width_ = 0, logits_stride_ = 0, table_stride_ = 0, pages_ = 0;
-  int qkv_splits_ = 1, o_splits_ = 1, down_splits_ = 1;
+  std::map<Key, Choice> choices_;
   std::vector<Layer> layers_;
   const bf16 *embedding_ = nullptr, *final_norm_ = nullptr, *head_ = nullptr;
   std::vector<PackedCopy> copies_;

@@ -24,12 +24,10 @@
 #include "kernels/cuda_check.h"
 #include "kernels/decode_attention.h"
 #include "kernels/rows_kernels.h"
-#include "kernels/small_gemm.h"
 #include "rollout/cuda_model.h"
 #include "rollout/model_runner.h"
 #include "rollout/page_pool.h"
 #include "transport/base/error.h"
-#include "transport/base/log.h"
 
 namespace cohort {
 namespace {
@@ -86,8 +84,13 @@ class CudaRunner : public ModelRunner {
     limits.sampled = std::max(limits.decode_rows, kMinSampled);
     limits.slots = options.max_slots + 1;  // one for score()
     limits.context = options.max_context;
-    if (options.small_gemm_rows >= 0) limits.small_rows = std::min<int32_t>(options.small_gemm_rows, cuda::kSmallGemmRows);
+    if (options.hopper_gemm_rows >= 0) limits.hopper_rows = options.hopper_gemm_rows;
     limits.early_launch = options.early_launch;
+    limits.batch_invariant = options.batch_invariant;
+    if (options.batch_invariant) {
+      if (config.mlp_bias) fail("batch_invariant is not possible for a model with biases in its MLP");
+      limits.hopper_rows = limits.rows;
+    }
     const int64_t pages = pages_that_fit(limits);
     pool_.emplace(int32_t(pages), limits.slots, cuda::kPageTokens);
     model_.emplace(config, limits, pages);
@@ -239,7 +242,7 @@ void CudaRunner::begin_step(std::span<const SequenceStep> steps) {
     const cuda::PrefillChunk chunk{s.slot, at, int32_t(tokens.size()), pool_->length(s.slot)};
     fill_rows(rows + at, s.slot, tokens);
     at += int32_t(tokens.size());
-    if (tokens.size() == 1)
+    if (tokens.size() == 1 && s.sample)
       longest = std::max(longest, chunk.past + 1);
     else
       add_tiles(batch, chunk);
@@ -255,12 +258,14 @@ void CudaRunner::begin_step(std::span<const SequenceStep> steps) {
     model_->sample_index(turn_)[batch.sampled] = at - 1;
     begun.sampled.emplace_back(i, size_t(batch.sampled++));
   };
+  // A prompt's chunk is one even if it has one token left: a token's arithmetic does not depend on where chunks end.
+  const auto single = [](const SequenceStep& s) { return s.sample && (s.continue_last || s.tokens.size() == 1); };
   for (size_t i = 0; i < steps.size(); ++i)
-    if (steps[i].continue_last || steps[i].tokens.size() == 1) add(i);
+    if (single(steps[i])) add(i);
   batch.decode_rows = at;
   if (batch.decode_rows > limits.decode_rows) fail("{} sequences in one step, this runner takes {}", batch.decode_rows, limits.decode_rows);
   for (size_t i = 0; i < steps.size(); ++i)
-    if (!steps[i].continue_last && steps[i].tokens.size() > 1) add(i);
+    if (!single(steps[i])) add(i);
   batch.rows = bucket_of(at);
   for (int32_t i = at; i < batch.rows; ++i) rows[i] = {};
   while (batch.splits * CudaModel::kSplitTokens < longest) batch.splits *= 2;

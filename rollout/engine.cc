@@ -272,7 +272,6 @@ void Engine::start_sequences() {
       running_.push_back(std::move(s));
       if (!g.ready()) break;
     }
-    if (free_slots_.empty()) break;
   }
 }
 

@@ -74,7 +74,8 @@ struct RunnerOptions {
   double kv_memory_gib = 0;        // of the KV cache (CUDA); 0: what max_slots * max_context needs, at most what is free
   bool cuda_graphs = true;         // off: kernels are launched one by one, for profiling
   bool early_launch = true;        // programmatic dependent launch between kernels
-  int32_t small_gemm_rows = -1;    // steps up to here use kernels/small_gemm.h; -1: where it was measured to be faster
+  int32_t hopper_gemm_rows = -1;   // steps up to here use kernels/hopper_gemm.h, others cuBLASLt; -1: as measured to be best
+  bool batch_invariant = false;    // a sample's bits do not depend on what shares its batch; slower
 };
 
 // Weights from a model folder, or (weights == nullptr and no safetensors there) to be staged before the first

@@ -28,7 +28,7 @@ template <class T>
 class Both {
  public:
   explicit Both(size_t n = 0, T value = T{}) : host(n, value) {
-    CUDA_CHECK(cudaMalloc(&device_, bytes() + kGuard));
+    CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&device_), bytes() + kGuard));
     CUDA_CHECK(cudaMemset(reinterpret_cast<char*>(device_) + bytes(), 0x5a, kGuard));
   }
   Both(const Both&) = delete;

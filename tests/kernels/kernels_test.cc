@@ -4,11 +4,11 @@
 
 #include "kernels/decode_attention.h"
 #include "kernels/gemm.h"
+#include "kernels/hopper_gemm.h"
 #include "kernels/prefill_attention.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/rows_kernels.h"
-#include "kernels/small_gemm.h"
 #include "kernels/swiglu.h"
 #include "tests/kernels/gpu.h"
 
@@ -26,7 +26,7 @@ TEST(Kernels, RmsNormWithResidual) {
     for (int rows : {1, 5})
       for (int what = 0; what < 4; ++what) {
         const int splits = what == 1 ? 3 : 0;
-        Both<bf16> x(size_t(rows) * hidden), delta(x.host.size()), bias(size_t(hidden)), weight(size_t(hidden)), y(x.host.size(), kPoison);
+        Both<bf16> x(size_t(rows) * hidden), delta(x.host.size()), bias{size_t(hidden)}, weight{size_t(hidden)}, y(x.host.size(), kPoison);
         Both<float> partial(size_t(splits) * x.host.size());
         fill(x.host, rng), fill(delta.host, rng), fill(bias.host, rng), fill(weight.host, rng), fill(partial.host, rng);
         RmsNormParams p;
@@ -68,7 +68,7 @@ TEST(Kernels, PrepareEmbedAndGather) {
   std::mt19937 rng(3);
   const int count = 300, hidden = 72, vocab = 50, slots = 40, stride = 9;
   Row* pinned = nullptr;
-  CUDA_CHECK(cudaHostAlloc(&pinned, 2 * count * sizeof(Row), cudaHostAllocMapped));
+  CUDA_CHECK(cudaHostAlloc(reinterpret_cast<void**>(&pinned), 2 * count * sizeof(Row), cudaHostAllocMapped));
   Both<Row> rows(size_t{count}), gathered(size_t{5});
   Both<int32_t> table(size_t(slots) * stride, -7), last(size_t{slots}), index(size_t{5});
   Both<uint32_t> turn(size_t{4});
@@ -286,55 +286,59 @@ std::vector<float> product(const std::vector<bf16>& x, const std::vector<bf16>& 
   return y;
 }
 
-TEST(Kernels, SmallGemm) {
+TEST(Kernels, HopperGemm) {
   NEEDS_GPU();
   std::mt19937 rng(6);
-  for (const auto& [n, k] : {std::pair(1152, 896), std::pair(896, 200), std::pair(48, 72), std::pair(62, 64), std::pair(160, 1000)}) {
-    Both<bf16> w(size_t(n) * size_t(k));
-    fill(w.host, rng);
-    w.up();
-    Both<bf16> x_all(size_t(128) * size_t(k));
-    fill(x_all.host, rng);
-    x_all.up();
-    const std::vector<float> all = product(x_all.host, w.host, 128, n, k);
-    std::vector<float> bits;  // of row 0, whatever m
-    for (int m : {1, 5, 16, 17, 32, 48, 64, 65, 100, 128}) {
-      const std::vector<float> want(all.begin(), all.begin() + int64_t(m) * n);
-      for (int splits : {1, small_gemm_splits(n, k, 132)}) {
-        Both<float> out(size_t(splits * m * n), NAN);
-        small_gemm({x_all.device(), w.device(), m, n, k, splits, out.up(), 0}, SmallGemmOut::partial, nullptr, false);
-        const auto parts = out.down();
-        std::vector<float> sum(want.size());
-        for (int s = 0; s < splits; ++s)
-          for (size_t i = 0; i < sum.size(); ++i) sum[i] += parts[size_t(s) * sum.size() + i];
-        EXPECT_LT(distance(sum, want), 1e-5) << m << " x " << n << " x " << k << " splits " << splits;
-        if (splits > 1 || small_gemm_splits(n, k, 132) == 1) {
+  constexpr int most = 300;
+  for (const auto& [n, k] : {std::pair(1152, 896), std::pair(896, 200), std::pair(48, 72), std::pair(61, 64), std::pair(160, 1000)}) {
+    Both<bf16> w(size_t(n) * size_t(k)), x(size_t(most) * size_t(k));
+    fill(w.host, rng), fill(x.host, rng);
+    w.up(), x.up();
+    const std::vector<float> all = product(x.host, w.host, most, n, k);
+    std::vector<float> bits;  // of row 0, whatever m and the tile
+    for (int m : {1, 16, 64, 65, 100, 128, 257, 300})
+      for (const HopperGemmTile& tile : hopper_gemm_tiles()) {
+        const std::string what = std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) + " tile " +
+                                 std::to_string(tile.warpgroups) + "/" + std::to_string(tile.columns);
+        const std::vector<float> want(all.begin(), all.begin() + int64_t(m) * n);
+        HopperGemmParams p{x.device(), w.device(), m, n, k, 1, nullptr, 0, GemmOut::partial};
+        for (int splits : {1, hopper_gemm_splits(n, k, 132)}) {
+          Both<float> out(size_t(splits * m * n), NAN);
+          p.splits = splits, p.out = out.up();
+          hopper_gemm(p, tile, nullptr, splits > 1);
+          const auto parts = out.down();
+          std::vector<float> sum(want.size());
+          for (int s = 0; s < splits; ++s)
+            for (size_t i = 0; i < sum.size(); ++i) sum[i] += parts[size_t(s) * sum.size() + i];
+          ASSERT_LT(distance(sum, want), 1e-5) << what << " splits " << splits;
+          if (splits != hopper_gemm_splits(n, k, 132)) continue;
           const std::vector<float> row(sum.begin(), sum.begin() + n);
           if (bits.empty()) bits = row;
-          EXPECT_EQ(row, bits) << "a row depends on how many there are: " << m;
+          EXPECT_EQ(row, bits) << "a row's bits depend on the others or on the tile: " << what;
         }
-      }
-      const int64_t stride = n + 4;
-      Both<float> full(size_t(m * stride), -3);
-      small_gemm({x_all.device(), w.device(), m, n, k, 1, full.up(), stride}, SmallGemmOut::full, nullptr, true);
-      const auto got = full.down();
-      std::vector<float> dense;
-      for (int i = 0; i < m; ++i) {
-        dense.insert(dense.end(), got.begin() + i * stride, got.begin() + i * stride + n);
-        for (int64_t j = n; j < stride; ++j) ASSERT_EQ(got[size_t(i * stride + j)], -3);
-      }
-      EXPECT_LT(distance(dense, want), 1e-5);
-      if (n % 16 != 0) continue;
-      Both<bf16> h(size_t(m * n / 2), kPoison);
-      small_gemm({x_all.device(), w.device(), m, n, k, 1, h.up(), 0}, SmallGemmOut::swiglu, nullptr, true);
-      std::vector<float> expected(size_t(m) * size_t(n / 2));
-      for (int i = 0; i < m; ++i)
-        for (int j = 0; j < n / 2; ++j) {
-          const float gate = want[size_t(i * n + j / 8 * 16 + j % 8)], up = want[size_t(i * n + j / 8 * 16 + 8 + j % 8)];
-          expected[size_t(i * (n / 2) + j)] = gate / (1 + std::exp(-gate)) * up;
+        p.splits = 1, p.kind = GemmOut::full, p.stride = n + 3;
+        Both<float> full(size_t(m * p.stride), -3);
+        p.out = full.up();
+        hopper_gemm(p, tile, nullptr, true);
+        const auto got = full.down();
+        std::vector<float> dense;
+        for (int i = 0; i < m; ++i) {
+          dense.insert(dense.end(), got.begin() + i * p.stride, got.begin() + i * p.stride + n);
+          for (int64_t j = n; j < p.stride; ++j) ASSERT_EQ(got[size_t(i * p.stride + j)], -3);
         }
-      EXPECT_LT(distance(h.down(), expected), kBf16) << m << " x " << n << " x " << k;
-    }
+        ASSERT_LT(distance(dense, want), 1e-5) << what;
+        if (n % 16 != 0) continue;
+        Both<bf16> h(size_t(m * n / 2), kPoison);
+        p.kind = GemmOut::swiglu, p.out = h.up();
+        hopper_gemm(p, tile, nullptr, true);
+        std::vector<float> expected(size_t(m) * size_t(n / 2));
+        for (int i = 0; i < m; ++i)
+          for (int j = 0; j < n / 2; ++j) {
+            const float gate = want[size_t(i * n + j / 8 * 16 + j % 8)], up = want[size_t(i * n + j / 8 * 16 + 8 + j % 8)];
+            expected[size_t(i * (n / 2) + j)] = gate / (1 + std::exp(-gate)) * up;
+          }
+        ASSERT_LT(distance(h.down(), expected), kBf16) << what;
+      }
   }
 }
 

@@ -108,6 +108,19 @@ TEST(EngineOnADevice, NoPassIsSpentOnSequencesThatAreOver) {
   EXPECT_EQ(runner.steps, 11u);  // one for the prompt
 }
 
+// Every slot holds a prompt: all of them start at once.
+TEST(EngineOnADevice, PromptsThatFillTheSlotsStartTogether) {
+  FakeRunnerOptions options;
+  options.eos = -1, options.overlaps = true, options.max_slots = 8;
+  FakeRunner runner(options);
+  Engine engine(runner, nullptr);
+  SamplingParams p;
+  p.max_tokens = 10;
+  for (GroupId g = 1; g <= 8; ++g) engine.add(request(g, 1, 5, p));
+  EXPECT_EQ(all_of(engine, 100).size(), 8u);
+  EXPECT_EQ(runner.steps, 11u);
+}
+
 // Cancelling, giving back and swapping weights between passes that are begun and not ended.
 TEST(EngineOnADevice, WhatIsHeldStaysConsistent) {
   std::mt19937 rng(2);
