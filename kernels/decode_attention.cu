@@ -79,13 +79,10 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4) decode_attenti
   const int items = group + (has_new ? 2 : 0);
   constexpr int kRounds = (kRows + 2 + kWarps - 1) / kWarps;
   HeadPairs<kPairs> pairs[kRounds];
-#pragma unroll
-  for (int r = 0; r < kRounds; ++r) {
+  load_heads<kRounds, kPairs>(p.qkv, row_index, kDim, pairs, [&](int r) {
     const int item = warp + r * kWarps;
-    if (item >= items) break;
-    const int head = item < group ? kv_head * group + item : p.heads + (item - group) * p.kv.kv_heads + kv_head;
-    pairs[r].load(p.qkv, row_index, head, kDim);
-  }
+    return item < group ? kv_head * group + item : item < items ? p.heads + (item - group) * p.kv.kv_heads + kv_head : -1;
+  });
 #pragma unroll
   for (int r = 0; r < kRounds; ++r) {
     const int item = warp + r * kWarps;

@@ -74,6 +74,63 @@ struct HeadPairs {
   }
 };
 
+// Several heads at once: head_of(r) is the r-th, or -1. Loads of all of them and of several splits are under way together;
+// each value's sum is still in the order of the splits.
+template <int kRounds, int kPairs, class HeadOf>
+__device__ __forceinline__ void load_heads(const QkvSource& s, int64_t row, int head_dim, HeadPairs<kPairs> (&pairs)[kRounds],
+                                           HeadOf head_of) {
+  constexpr int kAtOnce = kPairs > 1 ? 2 : 4;  // splits
+  const int lane = threadIdx.x % 32, half = head_dim / 2;
+  int column[kRounds];
+#pragma unroll
+  for (int r = 0; r < kRounds; ++r) {
+    const int head = head_of(r);
+    column[r] = head < 0 ? -1 : head * head_dim;
+  }
+  if (s.whole) {
+#pragma unroll
+    for (int r = 0; r < kRounds; ++r)
+      if (column[r] >= 0) pairs[r].load(s, row, column[r] / head_dim, head_dim);
+    return;
+  }
+  const auto wanted = [&](int r, int k) { return column[r] >= 0 && lane + 32 * k < half; };
+#pragma unroll
+  for (int r = 0; r < kRounds; ++r)
+#pragma unroll
+    for (int k = 0; k < kPairs; ++k) pairs[r].a[k] = pairs[r].b[k] = 0;
+  const float* base = s.partial + row * s.width + lane;
+  for (int first = 0; first < s.splits; first += kAtOnce) {
+    float a[kAtOnce][kRounds][kPairs], b[kAtOnce][kRounds][kPairs];
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u)
+#pragma unroll
+      for (int r = 0; r < kRounds; ++r)
+#pragma unroll
+        for (int k = 0; k < kPairs; ++k) {
+          a[u][r][k] = b[u][r][k] = 0;
+          if (first + u < s.splits && wanted(r, k)) {
+            const float* p = base + (first + u) * s.split_stride + column[r] + 32 * k;
+            a[u][r][k] = __ldcg(p), b[u][r][k] = __ldcg(p + half);
+          }
+        }
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u)
+#pragma unroll
+      for (int r = 0; r < kRounds; ++r)
+#pragma unroll
+        for (int k = 0; k < kPairs; ++k) pairs[r].a[k] += a[u][r][k], pairs[r].b[k] += b[u][r][k];
+  }
+  if (!s.bias) return;
+#pragma unroll
+  for (int r = 0; r < kRounds; ++r)
+#pragma unroll
+    for (int k = 0; k < kPairs; ++k)
+      if (wanted(r, k)) {
+        pairs[r].a[k] += __bfloat162float(s.bias[column[r] + lane + 32 * k]);
+        pairs[r].b[k] += __bfloat162float(s.bias[column[r] + half + lane + 32 * k]);
+      }
+}
+
 template <int kPairs>
 __device__ __forceinline__ void load_turns(const RopeParams& rope, int position, int head_dim, float2 (&turns)[kPairs]) {
 #pragma unroll

@@ -56,9 +56,10 @@ __device__ T block_prefix(T v, T* scratch, T& total) {
   return before + (sum - v);
 }
 
-__global__ void __launch_bounds__(kThreads) sample_kernel(SamplerParams p) {
+__global__ void __launch_bounds__(kThreads, 4) sample_kernel(SamplerParams p, int pieces, int pieces_each) {
   __shared__ float tops[kThreads / 32];
   __shared__ int bests[kThreads / 32];
+  __shared__ float warp_sums[kThreads / 32];
   __shared__ double scratch[kThreads / 32];
   __shared__ float sums[kMaxPieces], piece_tops[kMaxPieces];
   __shared__ int piece_bests[kMaxPieces];
@@ -67,46 +68,68 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SamplerParams p) {
   __shared__ int chosen;
   dependency_wait();
   dependents_launch();
-  const int row_index = blockIdx.y, piece = blockIdx.x, pieces = gridDim.x;
+  const int row_index = blockIdx.y;
   const Row& row = p.rows[row_index];
   if (row.slot < 0 || !row.sample) return;
   const float* logits = p.logits + row_index * p.stride;
   const float inverse_temperature = row.greedy ? 1.0f : row.inverse_temperature;
+  const int first = blockIdx.x * pieces_each, end = min(pieces, first + pieces_each);
 
-  float l[kEach];
-  float top = kMinusInf;
-  int best = 0x7fffffff;
+  float4 next[kEach / 4];
+  const auto fetch = [&](int piece) {
 #pragma unroll
-  for (int v = 0; v < kEach / 4; ++v) {
-    const int64_t i = int64_t(piece) * kSamplerPiece + v * kThreads * 4 + threadIdx.x * 4;
-    float4 four = {kMinusInf, kMinusInf, kMinusInf, kMinusInf};
-    if (i < p.vocab) four = __ldcg(reinterpret_cast<const float4*>(logits + i));
-    const float e[4] = {four.x, four.y, four.z, four.w};
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      l[v * 4 + j] = i + j < p.vocab ? settled(e[j]) : kMinusInf;
-      if (l[v * 4 + j] > top) top = l[v * 4 + j], best = int(i) + j;
+    for (int v = 0; v < kEach / 4; ++v) {
+      const int64_t i = int64_t(piece) * kSamplerPiece + v * kThreads * 4 + threadIdx.x * 4;
+      next[v] = i < p.vocab ? __ldcg(reinterpret_cast<const float4*>(logits + i)) : float4{kMinusInf, kMinusInf, kMinusInf, kMinusInf};
     }
+  };
+  fetch(first);
+  float top;
+  int best;
+  for (int piece = first; piece < end; ++piece) {
+    float l[kEach];
+    top = kMinusInf, best = 0x7fffffff;
+#pragma unroll
+    for (int v = 0; v < kEach / 4; ++v) {
+      const int64_t i = int64_t(piece) * kSamplerPiece + v * kThreads * 4 + threadIdx.x * 4;
+      const float e[4] = {next[v].x, next[v].y, next[v].z, next[v].w};
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        l[v * 4 + j] = i + j < p.vocab ? settled(e[j]) : kMinusInf;
+        if (l[v * 4 + j] > top) top = l[v * 4 + j], best = int(i) + j;
+      }
+    }
+    if (piece + 1 < end) fetch(piece + 1);  // on its way while this one is added up
+#pragma unroll
+    for (int o = 16; o > 0; o >>= 1) {
+      const float other = __shfl_xor_sync(0xffffffffu, top, o);
+      const int id = __shfl_xor_sync(0xffffffffu, best, o);
+      if (other > top || (other == top && id < best)) top = other, best = id;
+    }
+    // Each warp relative to its own maximum, then one thread puts the eight together: one barrier.
+    float sum = 0;
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) sum += l[j] == kMinusInf ? 0.0f : __expf(scaled(l[j], top, inverse_temperature));
+    sum = warp_sum(sum);
+    if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top, bests[threadIdx.x / 32] = best, warp_sums[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+#pragma unroll
+      for (int w = 1; w < kThreads / 32; ++w)
+        if (tops[w] > top || (tops[w] == top && bests[w] < best)) top = tops[w], best = bests[w];
+      float total = 0;
+#pragma unroll
+      for (int w = 0; w < kThreads / 32; ++w)
+        total += tops[w] == top               ? warp_sums[w]
+                 : tops[w] == kMinusInf || isinf(top) ? 0.0f
+                                                      : warp_sums[w] * __expf((tops[w] - top) * inverse_temperature);
+      p.pieces[int64_t(row_index) * pieces + piece] = {top, total, best, 0};
+    }
+    __syncthreads();  // before the warps' results are overwritten
   }
-#pragma unroll
-  for (int o = 16; o > 0; o >>= 1) {
-    const float other = __shfl_xor_sync(0xffffffffu, top, o);
-    const int id = __shfl_xor_sync(0xffffffffu, best, o);
-    if (other > top || (other == top && id < best)) top = other, best = id;
-  }
-  if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top, bests[threadIdx.x / 32] = best;
-  __syncthreads();
-#pragma unroll
-  for (int w = 0; w < kThreads / 32; ++w)
-    if (tops[w] > top || (tops[w] == top && bests[w] < best)) top = tops[w], best = bests[w];
-  float sum = 0;
-#pragma unroll
-  for (int j = 0; j < kEach; ++j) sum += l[j] == kMinusInf ? 0.0f : __expf(scaled(l[j], top, inverse_temperature));
-  const double total = block_sum<double, kThreads>(double(sum), scratch);
   if (threadIdx.x == 0) {
-    p.pieces[int64_t(row_index) * pieces + piece] = {top, float(total), best, 0};
     __threadfence();
-    last_block = atomicAdd(p.counters + row_index, 1) == pieces - 1;
+    last_block = atomicAdd(p.counters + row_index, end - first) == pieces - (end - first);
   }
   __syncthreads();
   if (!last_block) return;
@@ -359,7 +382,9 @@ void sample_rows(const SamplerParams& p, cudaStream_t stream, bool early) {
   const auto pieces = unsigned((p.vocab + kSamplerPiece - 1) / kSamplerPiece);
   if (pieces > kMaxPieces || p.stride % 4 != 0 || p.stride < p.vocab)
     call_failed("the vocabulary is too large, or rows of logits do not begin at 16 bytes", "sample_rows", __FILE__, __LINE__);
-  launch(sample_kernel, dim3(pieces, unsigned(p.count)), kThreads, 0, stream, early, p);
+  // Several pieces a block where there are blocks enough; what a piece gives does not depend on it.
+  const unsigned each = p.count >= 128 ? 4 : p.count >= 32 ? 2 : 1;
+  launch(sample_kernel, dim3((pieces + each - 1) / each, unsigned(p.count)), kThreads, 0, stream, early, p, int(pieces), int(each));
   if (p.truncation) launch(truncate_kernel, unsigned(p.count), kWide, sizeof(TruncateShared), stream, early, p, int(pieces));
 }
 

@@ -268,7 +268,14 @@ cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size
 // The fastest tile and number of splits, by a few runs over the layers' weights by turns (so that they are not in L2).
 CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStream_t stream) {
   const cuda::GemmParams g = product(batch, which, 0);
-  const int most = which == kHead || which == kGateUp ? 1 : cuda::hopper_gemm_splits(int(g.n), int(g.k), multiprocessors_);
+  // The attention has more of them to add up for each block than a norm.
+  int most = which == kHead || which == kGateUp ? 1 : cuda::hopper_gemm_splits(int(g.n), int(g.k), multiprocessors_);
+  const int steps = (int(g.k) + 63) / 64;
+  const auto none_empty = [&](int splits) {
+    const int length = (steps + splits - 1) / splits;
+    return (steps + length - 1) / length;
+  };
+  if (which == kQkv) most = none_empty(std::min(most, 4));
   Choice best{cuda::hopper_gemm_default(int(g.m)), most, true};
   if (limits_.batch_invariant) {
     best.tile = cuda::hopper_gemm_default(64);  // one kernel whatever the rows
@@ -277,16 +284,25 @@ CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStre
   cudaEvent_t begin, end;
   CUDA_CHECK(cudaEventCreate(&begin));
   CUDA_CHECK(cudaEventCreate(&end));
+  // Early launches make repetitions of one product overlap more than a step lets them; with few rows that is what counts.
+  const bool early = limits_.early_launch && batch.rows <= 64;
   size_t layer = 0;
   const auto time = [&](const Choice& c) {
     const auto once = [&] {
       layer = (layer + 1) % layers_.size();
       if (c.hopper)
-        cuda::hopper_gemm(hopper(batch, which, layer, c.splits), c.tile, stream, limits_.early_launch);
+        cuda::hopper_gemm(hopper(batch, which, layer, c.splits), c.tile, stream, early);
       else
         gemm_.run(product(batch, which, layer), stream);
+      // with what else depends on the choice
       if (!c.hopper && which == kGateUp)
-        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream, limits_.early_launch);
+        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream, early);
+      if (which != kOutput && which != kDown) return;
+      cuda::RmsNormParams norm;
+      norm.x = x_.as<bf16>(), norm.y = y_.as<bf16>(), norm.weight = layers_[layer].post_norm, norm.eps = 1e-6f;
+      norm.rows = batch.rows, norm.hidden = int(config_.hidden_size);
+      if (c.hopper) norm.partial = partial_.as<float>(), norm.splits = c.splits;
+      cuda::rms_norm(norm, stream, early);
     };
     once();
     std::array<float, 5> ms;
@@ -298,7 +314,9 @@ CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStre
       CUDA_CHECK(cudaEventElapsedTime(&t, begin, end));
     }
     std::sort(ms.begin(), ms.end());
-    return ms[2];
+    // the attention reads the sums of a QKV product out of L2, at about two bytes a picosecond
+    const double sums = which == kQkv && c.hopper ? 4.0 * double(c.splits) * double(g.m * g.n) : 0;
+    return ms[2] + float(4 * sums / 2e12 * 1e3);
   };
   float shortest = 1e30f;
   const auto consider = [&](const Choice& c) {
@@ -308,11 +326,8 @@ CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStre
   for (const cuda::HopperGemmTile& tile : cuda::hopper_gemm_tiles()) {
     if (tile.columns >= 2 * std::max<int64_t>(g.m, 64)) continue;
     int last = 0;
-    for (int splits : {most, (most + 1) / 2, (most + 3) / 4, 1}) {
-      const int steps = (int(g.k) + 63) / 64, length = (steps + splits - 1) / splits;
-      if (splits == last || (splits - 1) * length >= steps) continue;
-      consider({tile, last = splits, true});
-    }
+    for (int wanted : {most, (most + 1) / 2, (most + 3) / 4, 1})
+      if (const int splits = none_empty(wanted); splits != last) consider({tile, last = splits, true});
   }
   std::vector<const bf16*> cold;
   for (size_t i = 0; i < layers_.size(); ++i) cold.push_back(product(batch, which, i).w);
