@@ -1,5 +1,5 @@
 // Decoding speed of the GPU rollout engine on random weights, beside the memory-bandwidth limit.
-//   usage: rollout_bench [--model 0.5b|1.5b] [--batch N] [--prompt N] [--new N] [--runs N] [--hopper-rows N] [--invariant] [--no-graphs]
+//   usage: rollout_bench [--model 0.5b|1.5b] [--batch N[,N…]] [--prompt N] [--new N] [--runs N] [--hopper-rows N] [--invariant] [--no-graphs]
 //                        [--no-early] [--sync] [--top-p P] [--profile]
 //
 // All sequences have different prompts and end by length. Two figures: tokens/s of the whole run, prefill included, and of
@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <random>
+#include <sstream>
 
 #include "kernels/cuda_check.h"
 #include "rollout/engine.h"
@@ -47,16 +48,22 @@ std::shared_ptr<const WeightSet> random_weights(const ModelConfig& c) {
   set->manifest.version = 1;
   lay_out(set->manifest);
   set->data.resize(set->manifest.total_bytes);
+  // A block of random values, uniform in +-0.03 or so (sign, exponent of 2^-6 to 2^-13, seven bits), again and again.
+  std::vector<uint16_t> block((1 << 20) + 7);
   uint64_t state = 1;
+  for (uint16_t& v : block) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    const auto exponent = uint16_t(121 - std::min<int>(7, __builtin_ctzll((state >> 20) | 128)));
+    v = uint16_t((state >> 63) << 15 | uint16_t(exponent << 7) | ((state >> 50) & 127));
+  }
   for (const TensorSpec& t : set->manifest.tensors) {
     auto* to = reinterpret_cast<uint16_t*>(set->data.data() + t.offset);
-    const bool norm = t.name.find("norm") != std::string::npos;
-    for (uint64_t i = 0; i < t.bytes / 2; ++i) {
-      state = state * 6364136223846793005u + 1442695040888963407u;
-      // uniform in +-0.035 or so: sign, exponent of 2^-5 to 2^-12, seven bits
-      const uint16_t exponent = uint16_t(121 - std::min<int>(7, __builtin_ctzll((state >> 20) | 128)));
-      to[i] = norm ? 0x3f80 : uint16_t((state >> 63) << 15 | uint16_t(exponent << 7) | ((state >> 50) & 127));
+    const uint64_t count = t.bytes / 2;
+    if (t.name.find("norm") != std::string::npos) {
+      std::fill_n(to, count, uint16_t{0x3f80});
+      continue;
     }
+    for (uint64_t i = 0; i < count; i += block.size()) std::copy_n(block.data(), std::min<uint64_t>(block.size(), count - i), to + i);
   }
   return set;
 }
@@ -85,6 +92,7 @@ double copy_bandwidth() {
 
 struct Flags {
   std::string model = "0.5b";
+  std::vector<int32_t> batches = {64};
   int32_t batch = 64, prompt = 128, tokens = 256, runs = 2, hopper_rows = -1;
   double top_p = 1;
   bool graphs = true, early = true, sync = false, profile = false, invariant = false;
@@ -111,14 +119,13 @@ class Synchronous : public ModelRunner {
   ModelRunner& r_;
 };
 
-void bench(const Flags& f) {
-  const ModelConfig c = shape_of(f.model);
+void bench(const Flags& f, const ModelConfig& c, const std::shared_ptr<const WeightSet>& weights_set) {
   const double bandwidth = copy_bandwidth();
   RunnerOptions options;
   options.device = "cuda", options.dtype = "bfloat16";
   options.max_slots = f.batch, options.max_context = f.prompt + f.tokens, options.max_step_tokens = 8192;
   options.cuda_graphs = f.graphs, options.early_launch = f.early, options.hopper_gemm_rows = f.hopper_rows, options.batch_invariant = f.invariant;
-  const auto cuda_runner = make_cuda_runner(c, random_weights(c), options);
+  const auto cuda_runner = make_cuda_runner(c, weights_set, options);
   Synchronous synchronous(*cuda_runner);
   ModelRunner& runner = f.sync ? static_cast<ModelRunner&>(synchronous) : *cuda_runner;
   EngineOptions engine_options;
@@ -179,12 +186,16 @@ Flags flags_of(int argc, char** argv) {
   Flags f;
   for (int i = 1; i < argc; ++i) {
     const std::string name = argv[i];
+    std::string number;
     const auto value = [&] {
       if (++i == argc) fail_usage("{} needs a value", name);
       return std::string(argv[i]);
     };
     if (name == "--model") f.model = value();
-    else if (name == "--batch") f.batch = std::stoi(value());
+    else if (name == "--batch") {
+      f.batches.clear();
+      for (std::stringstream list(value()); std::getline(list, number, ',');) f.batches.push_back(std::stoi(number));
+    }
     else if (name == "--prompt") f.prompt = std::stoi(value());
     else if (name == "--new") f.tokens = std::stoi(value());
     else if (name == "--runs") f.runs = std::stoi(value());
@@ -205,7 +216,13 @@ Flags flags_of(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   return cohort::run_main("rollout_bench", [&] {
-    cohort::bench(cohort::flags_of(argc, argv));
+    cohort::Flags flags = cohort::flags_of(argc, argv);
+    const cohort::ModelConfig config = cohort::shape_of(flags.model);
+    const auto weights = cohort::random_weights(config);
+    for (int32_t batch : flags.batches) {
+      flags.batch = batch;
+      cohort::bench(flags, config, weights);
+    }
     return 0;
   });
 }
