@@ -383,7 +383,7 @@ void sample_rows(const SamplerParams& p, cudaStream_t stream, bool early) {
   if (pieces > kMaxPieces || p.stride % 4 != 0 || p.stride < p.vocab)
     call_failed("the vocabulary is too large, or rows of logits do not begin at 16 bytes", "sample_rows", __FILE__, __LINE__);
   // Several pieces a block where there are blocks enough; what a piece gives does not depend on it.
-  const unsigned each = p.count >= 128 ? 4 : p.count >= 32 ? 2 : 1;
+  const unsigned each = p.count >= 256 ? 4 : 1;
   launch(sample_kernel, dim3((pieces + each - 1) / each, unsigned(p.count)), kThreads, 0, stream, early, p, int(pieces), int(each));
   if (p.truncation) launch(truncate_kernel, unsigned(p.count), kWide, sizeof(TruncateShared), stream, early, p, int(pieces));
 }

@@ -119,8 +119,7 @@ class Synchronous : public ModelRunner {
   ModelRunner& r_;
 };
 
-void bench(const Flags& f, const ModelConfig& c, const std::shared_ptr<const WeightSet>& weights_set) {
-  const double bandwidth = copy_bandwidth();
+void bench(const Flags& f, const ModelConfig& c, const std::shared_ptr<const WeightSet>& weights_set, double bandwidth) {
   RunnerOptions options;
   options.device = "cuda", options.dtype = "bfloat16";
   options.max_slots = f.batch, options.max_context = f.prompt + f.tokens, options.max_step_tokens = 8192;
@@ -218,10 +217,11 @@ int main(int argc, char** argv) {
   return cohort::run_main("rollout_bench", [&] {
     cohort::Flags flags = cohort::flags_of(argc, argv);
     const cohort::ModelConfig config = cohort::shape_of(flags.model);
+    const double bandwidth = cohort::copy_bandwidth();  // before anything else is on the GPU
     const auto weights = cohort::random_weights(config);
     for (int32_t batch : flags.batches) {
       flags.batch = batch;
-      cohort::bench(flags, config, weights);
+      cohort::bench(flags, config, weights, bandwidth);
     }
     return 0;
   });
