@@ -1,6 +1,6 @@
 """Greedy text and log-probs of `cohort generate --device cuda` beside transformers, on random models made here.
 
-  python check_transformers.py COHORT_ROLLOUT WORK_DIR [tiny|full]
+  python check_transformers.py COHORT_ROLLOUT WORK_DIR [MODEL…]     llama qwen2 qwen3 (tiny, the default), qwen2.5-0.5b, qwen2.5-1.5b
 
 A tie is told from an error like this: where the two texts part, transformers in float32 may prefer its token to ours by no
 more than what bf16 arithmetic itself is off at that place, measured as the largest difference between transformers' own
@@ -16,22 +16,20 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 program, work = sys.argv[1], sys.argv[2]
-full = len(sys.argv) > 3 and sys.argv[3] == "full"
+wanted = sys.argv[3:] or ["llama", "qwen2", "qwen3"]
 tiny = dict(vocab_size=2048, hidden_size=256, intermediate_size=704, num_hidden_layers=4, num_attention_heads=4,
             num_key_value_heads=2, max_position_embeddings=2048, initializer_range=0.04, bos_token_id=None,
             eos_token_id=None, pad_token_id=None)
 qwen = dict(vocab_size=151936, max_position_embeddings=4096, rope_theta=1e6, rms_norm_eps=1e-6, tie_word_embeddings=True,
-            initializer_range=0.04, num_key_value_heads=2, bos_token_id=None, eos_token_id=None, pad_token_id=None)
+            num_key_value_heads=2, bos_token_id=None, eos_token_id=None, pad_token_id=None)
 models = [
     ("llama", LlamaForCausalLM, LlamaConfig(**tiny, rope_theta=5e5), 16, 100),
     ("qwen2", Qwen2ForCausalLM, Qwen2Config(**tiny, tie_word_embeddings=True), 16, 100),
     ("qwen3", Qwen3ForCausalLM, Qwen3Config(**tiny, head_dim=128), 16, 100),
+    ("qwen2.5-0.5b", Qwen2ForCausalLM, Qwen2Config(hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14, **qwen), 200, 512),
+    ("qwen2.5-1.5b", Qwen2ForCausalLM, Qwen2Config(hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12, **qwen), 64, 128),
 ]
-if full:
-    models += [
-        ("qwen2.5-0.5b", Qwen2ForCausalLM, Qwen2Config(hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14, **qwen), 200, 512),
-        ("qwen2.5-1.5b", Qwen2ForCausalLM, Qwen2Config(hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12, **qwen), 64, 128),
-    ]
+models = [m for m in models if m[0] in wanted]
 
 
 def generate(folder, records, *flags):
@@ -54,7 +52,8 @@ bad = False
 for name, kind, config, sequences, length in models:
     folder = f"{work}/{name}"
     torch.manual_seed(1)
-    model = kind(config)
+    with torch.device("cuda"):
+        model = kind(config)
     for n, p in model.named_parameters():  # biases and norms are not at their neutral start
         if "bias" in n:
             p.data.normal_(0, 0.05)
@@ -67,7 +66,8 @@ for name, kind, config, sequences, length in models:
     records = [{"id": i, "prompt_ids": p} for i, p in enumerate(prompts)]
 
     model.generation_config.eos_token_id = None
-    wide = kind(config).cuda().eval()
+    with torch.device("cuda"):
+        wide = kind(config).eval()
     wide.load_state_dict({n: t.float() for n, t in model.state_dict().items()})
     few = [{"id": i, "prompt_ids": (p * 8)[:24]} for i, p in enumerate(prompts[:16])]
     ids = torch.tensor([r["prompt_ids"] for r in few], device="cuda")
