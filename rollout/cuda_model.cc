@@ -277,33 +277,32 @@ CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStre
   };
   if (which == kQkv) most = none_empty(std::min(most, 4));
   Choice best{cuda::hopper_gemm_default(int(g.m)), most, true};
-  // With few rows a step's kernels overlap, which a measurement of one cannot see; what fills the chip was the best in
-  // whole steps. The same for all of them, so up to 64 rows a row's bits do not depend on how many there are.
-  if (g.m <= 64 || limits_.batch_invariant) {
-    best.tile = cuda::hopper_gemm_default(64);
+  if (limits_.batch_invariant) {
+    best.tile = cuda::hopper_gemm_default(64);  // one kernel whatever the rows
     return best;
   }
   cudaEvent_t begin, end;
   CUDA_CHECK(cudaEventCreate(&begin));
   CUDA_CHECK(cudaEventCreate(&end));
   size_t layer = 0;
-  constexpr bool kAlone = false;  // repetitions would overlap more than a step's products do
+  // Repetitions with early launches overlap more than a step's products do; with few rows they come closer to it.
+  const bool early = limits_.early_launch && g.m <= 64;
   const auto time = [&](const Choice& c) {
     const auto once = [&] {
       layer = (layer + 1) % layers_.size();
       if (c.hopper)
-        cuda::hopper_gemm(hopper(batch, which, layer, c.splits), c.tile, stream, kAlone);
+        cuda::hopper_gemm(hopper(batch, which, layer, c.splits), c.tile, stream, early);
       else
         gemm_.run(product(batch, which, layer), stream);
       // with what else depends on the choice
       if (!c.hopper && which == kGateUp)
-        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream, kAlone);
+        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream, early);
       if (which != kOutput && which != kDown) return;
       cuda::RmsNormParams norm;
       norm.x = x_.as<bf16>(), norm.y = y_.as<bf16>(), norm.weight = layers_[layer].post_norm, norm.eps = 1e-6f;
       norm.rows = batch.rows, norm.hidden = int(config_.hidden_size);
       if (c.hopper) norm.partial = partial_.as<float>(), norm.splits = c.splits;
-      cuda::rms_norm(norm, stream, kAlone);
+      cuda::rms_norm(norm, stream, early);
     };
     once();
     std::array<float, 5> ms;

@@ -51,7 +51,7 @@ struct CudaModelLimits {
   int32_t decode_rows = 0;  // rows of a step that are one token of their sequence
   int32_t slots = 0;        // of the page table
   int32_t context = 0;
-  int32_t hopper_rows = 128;  // up to here a product may be kernels/hopper_gemm.h, where that is faster
+  int32_t hopper_rows = 512;  // up to here a product may be kernels/hopper_gemm.h, where that is faster
   bool early_launch = true;
   bool batch_invariant = false;
 };
