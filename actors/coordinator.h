@@ -41,6 +41,8 @@ class Coordinator {
   // stays.
   void begin_shutdown(const std::string& reason, double now);
   bool finished(double now) const;
+  // Why the run cannot go on, "" while it can: an ordered end has begun, and starting again would not help.
+  const std::string& failure() const { return failure_; }
   bool complete() const {
     return checkpointed_ >= total_steps();
   }                                           // every step is trained and in a checkpoint
@@ -130,9 +132,11 @@ class Coordinator {
   bool form_batch(uint32_t step, double now);
   std::shared_ptr<const DeliveredBatch> batch_of(uint32_t step);
   bool starving() const;
+  bool hopeless();
   // coordinator_eval.cc
   void maybe_start_eval(Version version, double now);
   void start_eval(Version version, double now);
+  bool restore_eval(const std::vector<const StoredGroup*>& stored);
   void eval_group_done(const Group& group, bool failed, double now);
   bool final_eval_pending(double now) const;
 
@@ -179,7 +183,7 @@ class Coordinator {
   std::map<int64_t, uint64_t> lag_tokens_;  // of the last batch: lag -> tokens
   uint64_t completions_seen_ = 0, graded_seen_ = 0;
 
-  std::string shutdown_reason_;
+  std::string shutdown_reason_, failure_;
   double shutdown_deadline_ = 0;
 };
 

@@ -95,6 +95,7 @@ TEST_F(RunConfigTest, RefusalsNameFileLineAndKey) {
                         {"rollout.workers=-1", "rollout.workers = -1"},
                         {"grpo.loss_agg_mode=token", "token-mean"},
                         {"learner.ranks=1.5", "whole number"},
+                        {"grpo.overlong_buffer={enable=true,len=33}", "grpo.overlong_buffer.len = 33"},
                         {"nonsense", "section.key=value"}};
   for (const Case& c : cases) EXPECT_THAT(refusal(text(), {c.set}), HasSubstr(c.expected)) << c.set;
 }
@@ -102,7 +103,10 @@ TEST_F(RunConfigTest, RefusalsNameFileLineAndKey) {
 TEST_F(RunConfigTest, AFolderOfAnotherConfigurationIsRefusedAndLeftAlone) {
   { EXPECT_FALSE(RunFolder(read(text())).resumes()); }
   {
-    EXPECT_TRUE(RunFolder(read(text(), {"run.total_steps=500", "rollout.workers=3"})).resumes())
+    EXPECT_TRUE(
+        RunFolder(read(text(), {"run.total_steps=500", "rollout.workers=3", "run.eval_steps=5",
+                                "run.eval_prompts=8", "run.eval_samples=2", "async.max_num_gen_batches=0"}))
+            .resumes())
         << "these may change";
   }
   const std::string before = read_text(folder + "/run/run.toml");
@@ -119,6 +123,25 @@ TEST_F(RunConfigTest, AFolderOfAnotherConfigurationIsRefusedAndLeftAlone) {
     }
     EXPECT_EQ(read_text(folder + "/run/run.toml"), before);
   }
+}
+
+// rollout.weight_sync and async.partial_rollout are one choice under two names.
+TEST_F(RunConfigTest, PartialRolloutAndWeightSyncAreOneChoice) {
+  const auto choice = [&](const std::vector<std::string>& set) {
+    const RunConfig config = read(text(), set);
+    EXPECT_EQ(config.async.partial_rollout, config.rollout.weight_sync == WeightSync::in_flight);
+    return config.rollout.weight_sync;
+  };
+  EXPECT_EQ(choice({}), WeightSync::in_flight);
+  EXPECT_EQ(choice({"rollout.weight_sync=drain"}), WeightSync::drain);
+  EXPECT_EQ(choice({"async.partial_rollout=false"}), WeightSync::drain);
+  EXPECT_EQ(choice({"async.partial_rollout=true"}), WeightSync::in_flight);
+  EXPECT_EQ(choice({"async.partial_rollout=false", "rollout.weight_sync=drain"}), WeightSync::drain);
+  EXPECT_THAT(refusal(text(), {"async.partial_rollout=true", "rollout.weight_sync=drain"}),
+              testing::AllOf(HasSubstr("async.partial_rollout = true contradicts"),
+                             HasSubstr("rollout.weight_sync = \"drain\"")));
+  EXPECT_THAT(refusal(text(), {"async.partial_rollout=false", "rollout.weight_sync=in_flight"}),
+              HasSubstr("contradicts"));
 }
 
 TEST_F(RunConfigTest, AFolderInUseIsRefused) {
