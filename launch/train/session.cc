@@ -27,9 +27,9 @@
 #include "launch/data/jsonl.h"
 #include "launch/front.h"
 #include "launch/train/children.h"
+#include "launch/train/observer.h"
 #include "launch/train/status_line.h"
 #include "transport/base/log.h"
-#include "transport/link.h"
 
 namespace cohort {
 namespace {
@@ -76,7 +76,11 @@ class Session {
     link_.reset();
     supervisor_.kill_all();
     clear_line();
-    leave_usage();
+    try {
+      leave_usage();
+    } catch (const Error&) {
+      if (outcome_ == 0) throw;  // else what ended the run has been said, a full disk for one
+    }
     return outcome_;
   }
 
@@ -107,7 +111,7 @@ class Session {
     each_child([&](const ChildSpec& child) { supervisor_.start(child); });
     if (parts_.coordinator) {
       status_file_.open(dir_ + "/status.jsonl", std::ios::app);
-      observe();
+      link_ = make_observer(endpoint_, "train");
     }
   }
 
@@ -134,20 +138,6 @@ class Session {
     if (parts_.learner) f(learner_child(config_, endpoint_));
   }
 
-  void observe() {
-    LinkOptions options;
-    options.endpoint = endpoint_;
-    options.hello = [] {
-      Hello hello;
-      hello.role = Role::observer;
-      hello.name = "train-" + std::to_string(getpid());
-      hello.pid = static_cast<uint32_t>(getpid());
-      return hello;
-    };
-    options.heartbeat = [] { return Heartbeat{}; };
-    link_ = std::make_unique<Link>(std::move(options));
-  }
-
   void follow_endpoint() {
     if (!parts_.coordinator || stopping_ || endpoint_stamp() == endpoint_stamp_ ||
         endpoint_stamp().first == 0)
@@ -158,7 +148,7 @@ class Session {
     say("the coordinator listens at " + now + " now: its workers are started anew");
     endpoint_ = now;
     each_child([&](const ChildSpec& child) { supervisor_.replace(child); });
-    observe();
+    link_ = make_observer(endpoint_, "train");
   }
 
   void handle_ends(const std::vector<ChildEnd>& ends) {
