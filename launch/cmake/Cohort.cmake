@@ -43,6 +43,25 @@ pkg_check_modules(TOMLPP REQUIRED IMPORTED_TARGET tomlplusplus)
 pkg_check_modules(MPI REQUIRED IMPORTED_TARGET ompi-c)  # the C interface: no wrapper compiler
 target_compile_definitions(PkgConfig::MPI INTERFACE OMPI_SKIP_MPICXX)  # nor the old C++ bindings
 
+# CUDA: Hopper unless CMAKE_CUDA_ARCHITECTURES says otherwise ("90a-real;100a-real").
+if(COHORT_CUDA)
+  find_program(COHORT_NVCC nvcc HINTS /usr/local/cuda/bin "$ENV{CUDA_HOME}/bin")
+  if(NOT COHORT_NVCC)
+    message(FATAL_ERROR "COHORT_CUDA=ON needs nvcc 13: put it on PATH, or configure with --preset cpu")
+  endif()
+  set(CMAKE_CUDA_COMPILER "${COHORT_NVCC}" CACHE FILEPATH "nvcc")
+  set(CMAKE_CUDA_ARCHITECTURES 90a-real CACHE STRING "GPU architectures that get code")
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # the one LibTorch uses
+  enable_language(CUDA)
+  # CMake 3.25 does not know how nvcc spells it
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  set(CMAKE_CUDA_FLAGS_RELWITHDEBINFO "-O3 -DNDEBUG -lineinfo")
+  find_package(CUDAToolkit REQUIRED)
+endif()
+
 # LibTorch, CPU. The wheel's own find_package needs a CUDA toolkit and links all of it, so: two libraries by
 # hand. -idirafter because the wheel's include folder also carries its own fmt, newer than the system's.
 add_library(cohort_torch INTERFACE)
@@ -68,7 +87,7 @@ function(cohort_library name)
   cmake_parse_arguments(A "TORCH" "" "SOURCES;LINKS" ${ARGN})
   add_library(${name} STATIC ${A_SOURCES})
   target_include_directories(${name} PUBLIC "${PROJECT_SOURCE_DIR}" "${PROJECT_BINARY_DIR}/generated")
-  target_compile_options(${name} PRIVATE ${COHORT_WARNINGS})
+  target_compile_options(${name} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${COHORT_WARNINGS}>")
   target_link_libraries(${name} PUBLIC ${A_LINKS} Threads::Threads)
   if(A_TORCH)
     target_link_libraries(${name} PUBLIC cohort_torch)

@@ -1,21 +1,17 @@
-// What a program may ask of the kernel (seccomp) and, without namespaces, which files it may open (Landlock).
+// Which files a program may touch, whom it may signal and connect to: Landlock, by what this kernel's ABI knows.
+// With namespaces a second layer below the private root; without them the first.
 #pragma once
-
-#include <linux/filter.h>
-
-#include <vector>
 
 #include "reward/sandbox/init.h"
 
 namespace cohort::sandbox {
 
-// The deny list as a BPF program; made once, by libseccomp. Throws InfraError. `process_isolation` also
-// denies what namespaces would have made harmless: sockets of every family, and leaving the process group.
-std::vector<sock_filter> make_filter(bool process_isolation);
+// 0 where the kernel has no Landlock.
+int landlock_abi();
 
-// Landlock: the plan's mounts are readable, its folder is writable, nothing else can be opened. True as well
-// where the kernel has no Landlock. Async-signal-safe.
-bool confine_files(const Plan& plan);
-bool landlock_available();
+// The calling process and what it starts from now on. True as well where the kernel is too old for it. With
+// namespaces: read everything in the root, write /box and the devices. Without: read what the cell shows, write
+// `folder`. Needs no_new_privs. System calls only.
+bool confine(const Cell& cell, const char* folder);
 
 }  // namespace cohort::sandbox

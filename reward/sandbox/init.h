@@ -1,93 +1,63 @@
-// The inside of a jail: what runs between clone() and the candidate's execve().
+// The inside of a cell. Everything declared here runs in cohort-jail, a small static program that the worker
+// starts from a memory file, or in the library that is preloaded into a warm interpreter; never in the worker.
+// So no secret of the worker is in its memory, its arguments or its environment, and forking it is cheap.
+//
+// Only system calls and the stack are used: in a warm interpreter another program's allocator may be in any
+// state.
 #pragma once
 
 #include <linux/filter.h>
 #include <sys/types.h>
 
-#include <cstddef>
-#include <cstdint>
+#include "reward/sandbox/wire.h"
 
 namespace cohort::sandbox {
 
-// Everything init needs, made before clone(): after it, in a copy of a threaded process, nothing may be
-// allocated and no lock taken. Paths are relative to the new root.
-struct Plan {
-  struct Mount {
-    const char* source;  // on the host
-    const char* target;
-    bool file, device;
-  };
-  struct Link {
-    const char* to;
-    const char* path;
-  };
-  struct Content {
-    const char* name;
-    const char* data;
-    size_t size;
-    bool executable;
-  };
-  bool namespaces = true;
-  bool become_inner = false;     // we are root outside: take the mapped, unprivileged identity
-  const char* folder = nullptr;  // process isolation: the host folder to work in
-  const Mount* mounts = nullptr;
-  size_t n_mounts = 0;
-  const Link* links = nullptr;
-  size_t n_links = 0;
-  const Content* files = nullptr;
-  size_t n_files = 0;
-  const char* const* argv = nullptr;
-  const char* const* envp = nullptr;
+// Fixed places of descriptors inside a cell.
+enum Fd : int { kSocket = 100, kCpuFile, kOomFile, kSetupFile, kWarmFile, kHostMounts };
+
+constexpr int kMostMounts = 60;
+
+// What stays the same for all jobs of a cell.
+struct Cell {
+  bool namespaces = true, become_inner = false, landlock = true, cgroup_v2 = false;
+  bool resident = false;  // we are a warm interpreter
   sock_fprog filter{};
-  const char* take = nullptr;
-  // descriptors; -1 for none
-  int go = -1, status = -1, in = -1, out = -1, err = -1, report = -1, taken = -1;
-  // limits
-  int64_t cpu_us = 0, memory_bytes = 0, file_bytes = 0;
-  int processes = 0, open_files = 0;
-  int user_processes = 0;  // RLIMIT_NPROC, which counts all of the user's where there is no user namespace
-  char tmpfs_options[96] = {};
+  WireReader shown;  // the cell's mounts, and the paths of this job only: without namespaces Landlock's rules
+  uint32_t n_shown = 0;
+  WireReader job_shown;
+  uint32_t n_job_shown = 0;
 };
 
-constexpr int kInnerId = 1000;   // who the program is inside
-constexpr int kOuterId = 65534;  // and outside, when the worker is root: nobody
+Cell read_cell(const void* setup);  // of the memory file of `setup`, which must stay mapped
 
-// One record on the status pipe: a failed step, or how the program ended.
-struct Status {
-  enum Step : int32_t {
-    done,
-    descriptors,
-    wait_for_maps,
-    private_mounts,
-    open_source,
-    identity,
-    root,
-    mount_source,
-    devices,
-    proc,
-    work_folder,
-    pivot,
-    write_files,
-    fork_program,
-    program_setup,
-    landlock,
-    no_new_privs,
-    seccomp,
-    exec,
-    kStatusSteps
-  };
-  enum Reason : int32_t { none, memory, cpu, processes };
-  Step step = done;
-  int32_t error = 0;   // errno of a failed step
-  int32_t detail = 0;  // which mount or file
-  int32_t wait_status = 0;
-  Reason reason = none;
-  int32_t took = 0;
-  int64_t cpu_us = 0;
-  int64_t peak_bytes = 0;
+struct Message {
+  Request request{};
+  int fds[Request::kMostFds];  // -1 where absent; index: bit number of Request::Has
 };
-const char* to_string(Status::Step step);
+// False at the end of the socket.
+bool receive(int socket, Message& message, bool peek = false);
+void reply(int socket, const Reply& reply);
+const void* map_file(int fd);  // read-only; null on failure
 
-[[noreturn]] void jail_init(const Plan& plan);
+// Builds the read-only root and makes it ours (root.cc). Sends a failed step and exits on failure.
+void enter_root(const Cell& cell, const CellWire& wire, WireReader reader);
+// Replaces the job-specific mounts by these; Status::done or the failed step.
+Status show_paths(WireReader reader);
+
+// Clones the init of the next run into fresh namespaces: its pid, 0 in it, -1 on failure.
+pid_t clone_init(const Cell& cell);
+
+// Exit codes of an init.
+enum : int { kServed = 0, kClosed = 81, kForKeeper = 82, kFailed = 83 };
+
+// In the clone: waits for a job, runs it and exits. Returns only in the process that is to be the job's program
+// and only when the cell is a warm interpreter.
+void run_init(const Cell& cell, pid_t (*make_process)());
+
+// In the program's process: limits, no privileges, filters, then execve (or, warm, back to the interpreter).
+// `socket` is where a failed step is told.
+void start_program(const Cell& cell, const JobWire& job, const char* const* argv, const char* const* envp,
+                   const char* folder, uint64_t id, const int* fds, bool watched);
 
 }  // namespace cohort::sandbox

@@ -1,14 +1,17 @@
-// Runs one untrusted program and says how it ended.
+// Runs untrusted programs and says how each ended.
 //
-// One run is two processes: an init, which is cloned from us into new user, mount, PID, network, IPC and UTS
-// namespaces, builds a private root (read-only toolchain, small tmpfs), writes the job's files there and
-// watches memory, CPU and process count; and the program itself, which init starts with no capabilities,
-// no_new_privs, rlimits and a seccomp filter. This side drains the output while the program runs and holds
-// the wall clock. When init goes, the kernel kills everything in its PID namespace and drops its mounts
-// before we are told: nothing outlives run().
+// A jail keeps cells: small processes, each in namespaces of its own (user, mount, PID, network, IPC, UTS,
+// cgroup) with a private read-only root and, where the machine allows, a control group. A cell runs one job at
+// a time. For each job its init is cloned, ahead of time, into a fresh user, PID, mount and IPC namespace with
+// a fresh working folder and /proc: it writes the job's files, starts the program with no capabilities,
+// no_new_privs, rlimits, a seccomp filter and Landlock, and holds the limits on CPU, memory, wall clock,
+// processes and files. This side drains the output while the program runs. Before run() returns, init has
+// killed and reaped everything the program started, and when init exits the kernel drops its namespaces, and
+// with them every file the job wrote.
 //
 // Where the kernel or its administrator refuses namespaces the run falls back to Landlock, seccomp, rlimits
-// and a process group the program cannot leave, in a temporary folder; isolation() says so.
+// and a process group the program cannot leave, in a temporary folder; isolation() says so. What is lost then
+// is in docs/sandbox.md and in `cohort doctor`.
 #pragma once
 
 #include <atomic>
@@ -23,11 +26,13 @@
 namespace cohort::sandbox {
 
 struct Limits {
+  // Time on the clock, less what the program spent ready to run while other work had the cores; <= 0: none.
   double wall_s = 15;
-  double cpu_s = 5;                    // of all its processes together
-  int64_t memory_bytes = 512LL << 20;  // resident, of all its processes together
+  double cpu_s = 5;                    // of all its processes together; <= 0: none
+  int64_t memory_bytes = 512LL << 20;  // resident, of all its processes together, and the files it writes
   int64_t output_bytes = 4LL << 20;    // standard output and error together
   int64_t file_bytes = 64LL << 20;     // everything it writes to its folder
+  int inodes = 4096;                   // files, folders and links in it
   int processes = 64;                  // threads count
   int open_files = 128;
 };
@@ -43,7 +48,14 @@ struct Job {
   std::vector<File> files;
   std::string_view stdin_data;  // handed over as a sealed file: the program cannot change it
   bool report_pipe = false;     // descriptor 3 leads to Outcome::report (at most 4 KiB)
-  std::string take;             // after a clean exit bring this file of the working folder back
+  int channel = -1;             // becomes descriptor 3, read and write; not with report_pipe
+  // Instead of stdin_data and Outcome::out; not closed by run(). With stdout_fd standard error is kept up to
+  // the output limit and dropped from there on.
+  int stdin_fd = -1, stdout_fd = -1;
+  std::string take;               // after a clean exit bring this file of the working folder back
+  std::vector<std::string> show;  // host files and folders to see, read-only, at the same path; at most 16
+  // In a fork of Setup::warm instead of executing argv, which still runs where there are no namespaces.
+  bool warm = false;
   Limits limits;
 };
 
@@ -58,6 +70,7 @@ struct Outcome {
   std::string taken;
   bool took = false;
   double wall_s = 0, cpu_s = 0;
+  double delay_s = 0;      // of wall_s: ready to run, but no core was free
   int64_t peak_bytes = 0;  // largest resident size seen
 };
 
@@ -69,6 +82,12 @@ enum class Want { automatic, namespaces, process };
 struct Setup {
   Want isolation = Want::automatic;
   std::vector<std::string> read_only;  // host folders to show besides the system's toolchain
+  // An interpreter to keep warm, one a cell, started at a cell's first warm job: argv, run in the jail's root
+  // with no job in sight. Its call of fork() waits for a job and returns 0 in a process that is in every respect
+  // (fresh namespaces and folder, descriptors, limits, filters) the job's; in the interpreter itself the call
+  // never returns. So the program is `…import what is slow…; os.fork(); run the file of the working folder`.
+  std::vector<std::string> warm;
+  bool cgroups = true;  // use control groups where they can be made
 };
 
 // Thread-safe; one Jail runs any number of jobs at once.
@@ -81,14 +100,16 @@ class Jail {
   Isolation isolation() const { return isolation_; }
   // Why namespaces are not used, "" when they are.
   const std::string& refusal() const { return refusal_; }
+  // The control groups in use, or why there are none.
+  const std::string& cgroups() const;
+  bool has_cgroups() const;
   // Blocks until the program and all it started are gone. Throws InfraError for a fault of the machine.
   Outcome run(const Job& job, const std::atomic<bool>& cancelled) const;
 
  private:
-  struct Prepared;
-  Outcome run_as(Isolation isolation, const Job& job, const std::atomic<bool>& cancelled) const;
+  class Cells;
   Setup setup_;
-  std::unique_ptr<Prepared> prepared_;
+  std::unique_ptr<Cells> cells_;
   Isolation isolation_ = Isolation::namespaces;
   std::string refusal_;
 };

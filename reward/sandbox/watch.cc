@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "reward/sandbox/init.h"
 
 namespace cohort::sandbox {
 namespace {
@@ -58,8 +61,24 @@ int64_t field_kb(const char* text, const char* key) {
   return number(at);
 }
 
-void add(const char* pid, bool shared_fairly, Usage& usage) {
+struct Sum {
+  int64_t resident = 0, anonymous = 0, file = 0, shared = 0, cpu_us = 0;
+  int processes = 0;
+};
+
+// /proc/PID/smaps_rollup divides what several processes map; false when it may not be read.
+bool add_shares(const char* pid, Sum& sum) {
   char text[2048];
+  if (!read_file(pid, "/smaps_rollup", text, sizeof text)) return false;
+  const int64_t anonymous = field_kb(text, "Pss_Anon:"), file = field_kb(text, "Pss_File:"),
+                shared = field_kb(text, "Pss_Shmem:");
+  if (anonymous < 0 || file < 0 || shared < 0) return false;
+  sum.anonymous += anonymous * 1024, sum.file += file * 1024, sum.shared += shared * 1024;
+  return true;
+}
+
+void add(const char* pid, bool exact, Sum& sum) {
+  char text[1024];
   if (!read_file(pid, "/stat", text, sizeof text)) return;
   const char* at = strrchr(text, ')');  // the name before it may hold anything
   if (!at || at[1] == 0) return;
@@ -69,65 +88,142 @@ void add(const char* pid, bool shared_fairly, Usage& usage) {
   const int64_t group = number(at);
   if (watched_group >= 0 && group != watched_group) return;
   for (int i = 0; i < 8; ++i) number(at);  // session tty tpgid flags minflt cminflt majflt cmajflt
-  for (int i = 0; i < 4; ++i) usage.cpu_us += number(at) * tick_us;  // utime stime cutime cstime
-  number(at), number(at);                                            // priority nice
+  for (int i = 0; i < 4; ++i) sum.cpu_us += number(at) * tick_us;  // utime stime cutime cstime
+  number(at), number(at);                                          // priority nice
   const int64_t threads = number(at);
   number(at), number(at), number(at);  // itrealvalue starttime vsize
   const int64_t resident = number(at) * page;
   if (state == 'Z') return;
-  usage.processes += static_cast<int>(threads);
-  if (shared_fairly && read_file(pid, "/smaps_rollup", text, sizeof text)) {
-    const int64_t pss = field_kb(text, "Pss:");
-    usage.resident_bytes += pss >= 0 ? pss * 1024 : resident;
-  } else {
-    usage.resident_bytes += resident;
-  }
+  sum.processes += static_cast<int>(threads);
+  sum.resident += resident;
+  if (exact && !add_shares(pid, sum)) sum.anonymous += resident;
 }
 
-Usage count(bool shared_fairly) {
-  Usage usage;
+// Calls `each` with the digits of every process but ourselves.
+template <class F>
+void each_process(F each) {
   alignas(8) char buffer[8192];
   const pid_t self = getpid();
-  if (lseek(proc_fd, 0, SEEK_SET) != 0) return usage;
+  if (lseek(proc_fd, 0, SEEK_SET) != 0) return;
   for (long n; (n = syscall(SYS_getdents64, proc_fd, buffer, sizeof buffer)) > 0;) {
     for (long at = 0; at < n;) {
       const Entry* entry = reinterpret_cast<const Entry*>(buffer + at);
       at += entry->size;
       if (entry->name[0] < '0' || entry->name[0] > '9') continue;
       const char* digits = entry->name;
-      if (number(digits) == self) continue;
-      add(entry->name, shared_fairly, usage);
+      if (number(digits) != self) each(entry->name);
     }
   }
-  return usage;
 }
 
-int64_t last_exact = 0;
+Sum count(bool exact) {
+  Sum sum;
+  each_process([&](const char* pid) { add(pid, exact, sum); });
+  return sum;
+}
+
+int64_t last_exact = -1;
 int since_exact = 0;
+
+// The number after `key` in a small file that stays open; -1 when it is not there.
+int64_t number_in(int fd, const char* key) {
+  char text[1024];
+  const ssize_t n = pread(fd, text, sizeof text - 1, 0);
+  if (n <= 0) return -1;
+  text[n] = 0;
+  return field_kb(text, key);
+}
 
 }  // namespace
 
-bool open_watch(pid_t group) {
-  watched_group = group;
+bool open_watch() {
+  watched_group = -1;
+  last_exact = -1;
+  since_exact = 0;
   const int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return false;
-  proc_fd = fcntl(fd, F_DUPFD_CLOEXEC, 32);  // away from init's fixed places, of which some are empty
-  close(fd);
+  proc_fd = fd;
   page = sysconf(_SC_PAGESIZE);
   tick_us = 1'000'000 / sysconf(_SC_CLK_TCK);
-  return proc_fd >= 0;
+  return true;
 }
 
-Usage look() {
-  Usage usage = count(false);
-  // Plain sizes count a page once for every process that maps it: only forked processes make that matter, and
-  // only then is the dearer fair share worth reading, at every look while the plain sum is far above, else at
-  // every fourth.
-  if (usage.processes > 1 && usage.resident_bytes > (64LL << 20)) {
-    if (since_exact++ % 4 == 0) last_exact = count(true).resident_bytes;
-    usage.resident_bytes = last_exact;
+void watch_group(pid_t group) {
+  watched_group = group;
+}
+
+namespace {
+
+pid_t group_of(const char* pid) {
+  char text[1024];
+  if (!read_file(pid, "/stat", text, sizeof text)) return -1;
+  const char* at = strrchr(text, ')');
+  if (!at || at[1] == 0) return -1;
+  at += 3;     // ") S"
+  number(at);  // ppid
+  return static_cast<pid_t>(number(at));
+}
+
+}  // namespace
+
+int64_t longest_delay_us(int64_t so_far) {
+  each_process([&](const char* pid) {
+    char text[1024];
+    if (watched_group >= 0 && group_of(pid) != watched_group) return;
+    if (!read_file(pid, "/schedstat", text, sizeof text)) return;
+    const char* at = text;
+    number(at);  // time on a core
+    const int64_t waited = number(at) / 1000;
+    if (waited > so_far) so_far = waited;
+  });
+  return so_far;
+}
+
+int64_t box_bytes(const char* box) {
+  struct statfs info {};
+  if (statfs(box, &info) != 0) return 0;
+  return static_cast<int64_t>(info.f_blocks - info.f_bfree) * static_cast<int64_t>(info.f_bsize);
+}
+
+bool box_is_full(const char* box) {
+  struct statfs info {};
+  return statfs(box, &info) == 0 && (info.f_bfree == 0 || info.f_ffree == 0);
+}
+
+Usage look(const char* box, int64_t box_before, int64_t limit) {
+  Usage usage;
+  int64_t in_box = 0;
+  if (box) {
+    in_box = box_bytes(box) - box_before;
+    if (in_box < 0) in_box = 0;
+    usage.box_full = box_is_full(box);
+  }
+  const Sum sum = count(false);
+  usage.cpu_us = sum.cpu_us;
+  usage.processes = sum.processes;
+  usage.memory_bytes = sum.resident + in_box;
+  // The plain sum counts a page once for every process that maps it, and what is mapped from the working folder
+  // twice: an upper bound.
+  if ((sum.processes > 1 || in_box > 0) && usage.memory_bytes > limit / 4) {
+    if (usage.memory_bytes > limit || last_exact < 0 || since_exact++ % 4 == 0) {
+      const Sum shares = count(true);
+      last_exact = shares.anonymous + shares.file + (shares.shared > in_box ? shares.shared : in_box);
+    }
+    usage.memory_bytes = last_exact;
   }
   return usage;
+}
+
+CgroupUse read_cgroup(bool v2) {
+  CgroupUse use;
+  if (v2) {
+    use.cpu_us = number_in(kCpuFile, "usage_usec");
+  } else {
+    const int64_t ns = number_in(kCpuFile, "");
+    use.cpu_us = ns < 0 ? -1 : ns / 1000;
+  }
+  if (const int64_t kills = number_in(kOomFile, "oom_kill "); kills > 0) use.oom_kills = kills;
+  return use;
 }
 
 }  // namespace cohort::sandbox

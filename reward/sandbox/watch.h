@@ -1,4 +1,5 @@
-// What the program and its children use, read from /proc by init. Async-signal-safe: no allocation, no locks.
+// What a job uses, as its init sees it: from the cgroup's files where the cell has a cgroup, and from /proc and
+// the working folder's file system. System calls and the stack only.
 #pragma once
 
 #include <sys/types.h>
@@ -8,14 +9,33 @@
 namespace cohort::sandbox {
 
 struct Usage {
-  int64_t resident_bytes = 0;  // memory that several processes share is divided among them when it matters
-  int64_t cpu_us = 0;          // of living processes and of the children they waited for
-  int processes = 0;
+  // Resident memory of all processes, pages that several share divided among them when it matters, and the
+  // working folder, which is memory too.
+  int64_t memory_bytes = 0;
+  int64_t cpu_us = 0;  // of living processes and of the children they waited for
+  int processes = 0;   // threads
+  bool box_full = false;
 };
 
-// group: count only processes of this process group; -1 counts every process but ourselves (a PID namespace
-// of our own). False when there is no /proc to read.
-bool open_watch(pid_t group);
-Usage look();
+// False when there is no /proc to read.
+bool open_watch();
+// Counts only this process group, for want of a PID namespace.
+void watch_group(pid_t group);
+// `box` is the working folder when it is a file system of its own, else null; `box_before` what was in it at the
+// start. Reads the dearer exact figures only when the cheap upper bound comes near `limit`.
+Usage look(const char* box, int64_t box_before, int64_t limit);
+
+// How long the process that waited most for a core has waited in all, at least `so_far`.
+int64_t longest_delay_us(int64_t so_far);
+
+int64_t box_bytes(const char* box);
+bool box_is_full(const char* box);
+
+// -1 and 0 without a cgroup. Both only ever grow; a cell's jobs look at the difference.
+struct CgroupUse {
+  int64_t cpu_us = -1;
+  int64_t oom_kills = 0;
+};
+CgroupUse read_cgroup(bool v2);
 
 }  // namespace cohort::sandbox

@@ -53,12 +53,15 @@ const std::string kC =
     "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n#include "
     "<signal.h>\n#include <fcntl.h>\n";
 
-// Children of this process and mounts, before and after.
+// Children of this process, besides the jail's own cells, and mounts, before and after.
 std::set<std::string> children() {
   std::set<std::string> out;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
     std::ifstream in(entry.path() / "children");
-    for (std::string pid; in >> pid;) out.insert(pid);
+    for (std::string pid, name; in >> pid;) {
+      std::ifstream("/proc/" + pid + "/comm") >> name;
+      if (name != "cohort-jail") out.insert(pid);
+    }
   }
   return out;
 }
