@@ -14,6 +14,7 @@
 #include "launch/train/session.h"
 
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,6 +38,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Json = nlohmann::json;
 using namespace std::chrono_literals;
+
+// A line that fills the last column would wrap, and "\r" would not come back to its beginning.
+size_t terminal_width() {
+  winsize size{};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+}
 
 constexpr double kStartSeconds = 60;  // for the coordinator to open its ledger and bind
 constexpr double kLeaveSeconds = 20;  // for the others to leave once the coordinator has
@@ -230,7 +237,7 @@ class Session {
       status_file_ << json.dump() << "\n" << std::flush;
       const auto step = json.value("step", int64_t{0});
       pace_.see(step, seconds());
-      show(status_line(json, pace_), step);
+      show(status_line(json, pace_, live_ == Live::line ? terminal_width() - 1 : 0), step);
     }
   }
 
