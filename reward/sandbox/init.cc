@@ -151,8 +151,7 @@ struct Run {
   int64_t cpu_before = 0, oom_before = 0;
   int64_t box_before = 0;
   bool watched = false;
-  int64_t began_us = 0;
-  int looks = 0;
+  int64_t began_us = 0, looked_us = 0, busy_us = 0;
   Status status;
 
   void kill_all() {
@@ -176,7 +175,10 @@ struct Run {
       const Usage usage = look(cell.namespaces ? "/box" : nullptr, box_before, job.memory_bytes);
       if (const int64_t seen = usage.cpu_us + used_us(RUSAGE_CHILDREN); seen > cpu) cpu = seen;
       memory = usage.memory_bytes;
-      if (!cell.namespaces && usage.processes > job.processes) status.reason = Status::processes;
+      const int64_t now = now_us();
+      if (usage.running) busy_us += now - looked_us;
+      looked_us = now;
+      if (usage.processes > job.processes) status.reason = Status::processes;
       if (usage.box_full) status.reason = Status::files;
     }
     if (memory > status.peak_bytes) status.peak_bytes = memory;
@@ -184,12 +186,10 @@ struct Run {
     if (job.cpu_us > 0 && cpu > job.cpu_us) status.reason = Status::cpu;
     // The wall clock is for programs that sleep. Time in which the program was ready to run and other work had
     // the cores is not its own, so that a busy machine changes no verdict.
+    status.delay_us = busy_us > cpu ? busy_us - cpu : 0;
     if (job.wall_us > 0 && status.reason == Status::none &&
-        now_us() - began_us - status.delay_us > job.wall_us) {
-      if (watched) status.delay_us = longest_delay_us(status.delay_us);
-      if (now_us() - began_us - status.delay_us > job.wall_us) status.reason = Status::wall;
-    }
-    if (watched && ++looks % 16 == 0) status.delay_us = longest_delay_us(status.delay_us);
+        now_us() - began_us - status.delay_us > job.wall_us)
+      status.reason = Status::wall;
   }
 
   // Until the program ends, a limit is passed or the worker says stop.
@@ -197,6 +197,7 @@ struct Run {
     const int pause = !cell.namespaces                ? kMachineWatchMs
                       : fcntl(kOomFile, F_GETFD) >= 0 ? kGroupWatchMs
                                                       : kWatchMs;
+    int64_t looked_at = now_us();
     for (;;) {
       int wait_status = 0;
       for (pid_t pid; (pid = waitpid(-1, &wait_status, WNOHANG)) > 0;)
@@ -219,8 +220,10 @@ struct Run {
         } else if (fds[1].revents) {
           _exit(kClosed);  // the worker is gone; so is everything here, with us
         }
-        if (fds[0].revents) continue;
+        // a storm of ending children must not put off the look
+        if (now_us() - looked_at < pause * 1000) continue;
       }
+      looked_at = now_us();
       check();
       if (status.reason != Status::none) return;
     }
@@ -297,8 +300,17 @@ void run_init(const Cell& cell, pid_t (*make_process)()) {
   }
   for (int bit : {1, 2, 3, 4})
     if (message.fds[bit] >= 0) close(message.fds[bit]);
-  Run run{cell,    job,      id, program, before.cpu_us - used_us(RUSAGE_SELF), before.oom_kills, box_before,
-          watched, now_us(), 0,  {}};
+  Run run{cell,
+          job,
+          id,
+          program,
+          before.cpu_us - used_us(RUSAGE_SELF),
+          before.oom_kills,
+          box_before,
+          watched,
+          now_us(),
+          now_us(),
+          {}};
   run.watch(signals);
   Status& status = run.status;
   status.wall_us = now_us() - run.began_us;

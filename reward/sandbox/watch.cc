@@ -63,6 +63,7 @@ int64_t field_kb(const char* text, const char* key) {
 
 struct Sum {
   int64_t resident = 0, anonymous = 0, file = 0, shared = 0, cpu_us = 0;
+  bool running = false;
   int processes = 0;
 };
 
@@ -75,6 +76,33 @@ bool add_shares(const char* pid, Sum& sum) {
   if (anonymous < 0 || file < 0 || shared < 0) return false;
   sum.anonymous += anonymous * 1024, sum.file += file * 1024, sum.shared += shared * 1024;
   return true;
+}
+
+// Whether a thread of this process is running or ready to. The state in `stat` is the first thread's.
+bool runs(const char* pid, char state, int64_t threads) {
+  if (state == 'R') return true;
+  if (threads < 2) return false;
+  char path[64];
+  char* end = path;
+  append(end, pid), append(end, "/task");
+  const int folder = openat(proc_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return false;
+  bool found = false;
+  alignas(8) char buffer[2048];  // of the first threads only: the look stays cheap
+  const long n = syscall(SYS_getdents64, folder, buffer, sizeof buffer);
+  close(folder);
+  for (long at = 0; at < n && !found;) {
+    const Entry* entry = reinterpret_cast<const Entry*>(buffer + at);
+    at += entry->size;
+    if (entry->name[0] < '0' || entry->name[0] > '9') continue;
+    char name[96], text[1024];
+    char* to = name;
+    append(to, "/task/"), append(to, entry->name), append(to, "/stat");
+    if (!read_file(pid, name, text, sizeof text)) continue;
+    const char* mark = strrchr(text, ')');
+    found = mark && mark[1] && mark[2] == 'R';
+  }
+  return found;
 }
 
 void add(const char* pid, bool exact, Sum& sum) {
@@ -94,6 +122,7 @@ void add(const char* pid, bool exact, Sum& sum) {
   number(at), number(at), number(at);  // itrealvalue starttime vsize
   const int64_t resident = number(at) * page;
   if (state == 'Z') return;
+  if (!exact && !sum.running) sum.running = runs(pid, state, threads);
   sum.processes += static_cast<int>(threads);
   sum.resident += resident;
   if (exact && !add_shares(pid, sum)) sum.anonymous += resident;
@@ -152,33 +181,6 @@ void watch_group(pid_t group) {
   watched_group = group;
 }
 
-namespace {
-
-pid_t group_of(const char* pid) {
-  char text[1024];
-  if (!read_file(pid, "/stat", text, sizeof text)) return -1;
-  const char* at = strrchr(text, ')');
-  if (!at || at[1] == 0) return -1;
-  at += 3;     // ") S"
-  number(at);  // ppid
-  return static_cast<pid_t>(number(at));
-}
-
-}  // namespace
-
-int64_t longest_delay_us(int64_t so_far) {
-  each_process([&](const char* pid) {
-    char text[1024];
-    if (watched_group >= 0 && group_of(pid) != watched_group) return;
-    if (!read_file(pid, "/schedstat", text, sizeof text)) return;
-    const char* at = text;
-    number(at);  // time on a core
-    const int64_t waited = number(at) / 1000;
-    if (waited > so_far) so_far = waited;
-  });
-  return so_far;
-}
-
 int64_t box_bytes(const char* box) {
   struct statfs info {};
   if (statfs(box, &info) != 0) return 0;
@@ -201,6 +203,7 @@ Usage look(const char* box, int64_t box_before, int64_t limit) {
   const Sum sum = count(false);
   usage.cpu_us = sum.cpu_us;
   usage.processes = sum.processes;
+  usage.running = sum.running;
   usage.memory_bytes = sum.resident + in_box;
   // The plain sum counts a page once for every process that maps it, and what is mapped from the working folder
   // twice: an upper bound.

@@ -12,8 +12,9 @@ struct Usage {
   // Resident memory of all processes, pages that several share divided among them when it matters, and the
   // working folder, which is memory too.
   int64_t memory_bytes = 0;
-  int64_t cpu_us = 0;  // of living processes and of the children they waited for
-  int processes = 0;   // threads
+  int64_t cpu_us = 0;    // of living processes and of the children they waited for
+  int processes = 0;     // threads
+  bool running = false;  // one of them runs, or is ready to and waits for a core
   bool box_full = false;
 };
 
@@ -24,9 +25,6 @@ void watch_group(pid_t group);
 // `box` is the working folder when it is a file system of its own, else null; `box_before` what was in it at the
 // start. Reads the dearer exact figures only when the cheap upper bound comes near `limit`.
 Usage look(const char* box, int64_t box_before, int64_t limit);
-
-// How long the process that waited most for a core has waited in all, at least `so_far`.
-int64_t longest_delay_us(int64_t so_far);
 
 int64_t box_bytes(const char* box);
 bool box_is_full(const char* box);

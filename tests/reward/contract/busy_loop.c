@@ -1,0 +1,4 @@
+int main() {
+  for (volatile int x = 0;; x++) {
+  }
+}

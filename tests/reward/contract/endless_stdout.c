@@ -1,0 +1,4 @@
+#include <stdio.h>
+int main() {
+  for (;;) puts("ok ok ok ok ok ok ok");
+}

@@ -1,0 +1,6 @@
+#include <signal.h>
+#include <stdio.h>
+int main() {
+  raise(SIGSTOP);
+  puts("ok");
+}

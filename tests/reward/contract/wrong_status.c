@@ -1,0 +1,5 @@
+#include <stdio.h>
+int main() {
+  puts("ok");
+  return 3;
+}
