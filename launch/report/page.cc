@@ -47,24 +47,30 @@ ChartSeries by_time(const RunData& run, const std::string& name, F value) {
   return series;
 }
 
-// What a worker of that role counts up in `field`, by the step it was spent for: status.jsonl has it every second.
+// What a worker of that role counts up in `field`, by the step it was spent for: status.jsonl has it every second, and
+// the last line of a step is the one whose heartbeats know of the step before.
 ChartSeries seconds_a_step(const RunData& run, const std::string& name, const std::string& role,
                            const char* field) {
-  ChartSeries series{name, {}};
-  double step_before = -1, seconds_before = 0;
+  std::vector<std::pair<double, double>> counted;  // step, seconds of one worker so far
   for (const Json& line : run.status) {
     double seconds = 0, workers = 0;
     const auto all = line.find("workers");
     if (all == line.end() || !all->is_array()) continue;
     for (const Json& w : *all)
       if (w.value("role", "") == role) seconds += w.value(field, 0.0), ++workers;
+    if (workers == 0) continue;
     const double step = line.value("step", 0.0);
-    if (workers == 0 || step <= step_before) continue;
-    seconds /= workers;
-    // fewer than before: a worker was started anew, or the run went back to its checkpoint
-    if (step_before >= 0 && seconds >= seconds_before)
-      series.points.push_back({step - 1, (seconds - seconds_before) / (step - step_before), {}, {}});
-    step_before = step, seconds_before = seconds;
+    if (counted.empty() || counted.back().first != step)
+      counted.emplace_back(step, seconds / workers);
+    else
+      counted.back().second = seconds / workers;
+  }
+  ChartSeries series{name, {}};
+  for (size_t i = 1; i < counted.size(); ++i) {
+    const double steps = counted[i].first - counted[i - 1].first,
+                 seconds = counted[i].second - counted[i - 1].second;
+    // else a worker was started anew, or the run went back to its checkpoint
+    if (steps > 0 && seconds >= 0) series.points.push_back({counted[i].first - 1, seconds / steps, {}, {}});
   }
   return series;
 }

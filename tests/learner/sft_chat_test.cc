@@ -25,7 +25,8 @@ json golden_of(const std::string& file) {
 class ChatFolder {
  public:
   ChatFolder(const std::string& name, const std::string& tokenizer) : tokenizer_(family(tokenizer)) {
-    for (const json& known : golden_of("chat_templates.json")["known"])
+    const json file = golden_of("chat_templates.json");
+    for (const json& known : file["known"])
       if (known["name"] == name) {
         folder_.write("chat_template.jinja", known["template"].get<std::string>());
         folder_.write("tokenizer_config.json", json{{"bos_token", known["bos"]}}.dump());
