@@ -41,6 +41,10 @@ struct CountdownCommand {
         ->check(CLI::Range(0.0, 1.0));
     app.add_option("--max-tries", task.max_tries, "the teacher gives up after so many")
         ->check(CLI::Range(1, 1000));
+    app.add_option("--patient", task.patient,
+                   "share of demonstrations whose teacher gives up only after --patient-tries")
+        ->check(CLI::Range(0.0, 1.0));
+    app.add_option("--patient-tries", task.patient_tries, "see --patient")->check(CLI::Range(1, 1000));
     app.add_flag("--high-low,!--yes-no", task.high_low,
                  "a failed try ends with high or low (default), or with no");
     app.add_option("--layers", model.layers, "of model/")->check(CLI::Range(1, 200));

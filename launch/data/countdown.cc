@@ -110,6 +110,9 @@ Demonstration countdown_demonstration(const CountdownProblem& problem, const Cou
   Demonstration out;
   out.prompt = fmt::format("{} {} {} = {}", shown[0], shown[1], shown[2], problem.target);
   std::string thought, answer;
+  const bool patient = draw.uniform() < options.patient;
+  const int max_tries = patient ? options.patient_tries : options.max_tries;
+  const double give_up = patient ? 0 : options.give_up;
   while (!left.empty()) {
     size_t pick = draw.below(left.size());
     if (draw.uniform() < options.solving_try) {
@@ -128,7 +131,7 @@ Demonstration countdown_demonstration(const CountdownProblem& problem, const Cou
                                                   : "low";
     thought += tried.steps() + " " + word + " ";
     answer = tried.expression();
-    if (out.right || out.tries >= options.max_tries || draw.uniform() < options.give_up) break;
+    if (out.right || out.tries >= max_tries || draw.uniform() < give_up) break;
   }
   out.completion = "<think> " + thought + "</think> <answer> " + answer + " </answer>";
   return out;

@@ -23,7 +23,12 @@ struct CountdownOptions {
   double solving_try = 0.1;  // how often the teacher's next try is one that solves
   double give_up = 0.35;     // how often the teacher gives up after a try that failed
   int max_tries = 8;         // the teacher gives up after so many
-  bool high_low = true;      // a failed try ends with "high" or "low" (where it missed), else with "no"
+  // The share of demonstrations in which the teacher does not give up before `patient_tries`. They show what
+  // late tries look like: reinforcement learning can make searches longer, but a model that never saw those
+  // positions gets half of its sums wrong there.
+  double patient = 0;
+  int patient_tries = 14;
+  bool high_low = true;  // a failed try ends with "high" or "low" (where it missed), else with "no"
 };
 
 using Numbers = std::array<int, 3>;  // sorted

@@ -280,6 +280,7 @@ void run_init(const Cell& cell, pid_t (*make_process)()) {
                   job.inodes + static_cast<int64_t>(job.n_files) + 4);
     if (mount(nullptr, "/box", nullptr, MS_REMOUNT | MS_NOSUID | MS_NODEV, options) != 0)
       fail(id, Status::work_folder, 3);
+    if (!keep_tmp(here)) fail(id, Status::work_folder, 5);
   } else if (chdir(folder) != 0) {
     fail(id, Status::work_folder, 4);
   }

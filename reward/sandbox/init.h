@@ -45,6 +45,9 @@ void enter_root(const Cell& cell, const CellWire& wire, WireReader reader);
 // Replaces the job-specific mounts by these; Status::done or the failed step.
 Status show_paths(WireReader reader);
 
+// In a run, when something of the host's /tmp is shown: /tmp becomes the job's own, with that in it.
+bool keep_tmp(const Cell& cell);
+
 // Clones the init of the next run into fresh namespaces: its pid, 0 in it, -1 on failure.
 pid_t clone_init(const Cell& cell);
 

@@ -86,7 +86,36 @@ bool become_inner() {
 int shown = 0;
 char shown_at[16][256];
 
+bool in_tmp(const char* path) {
+  return strncmp(path, "/tmp/", 5) == 0;
+}
+
 }  // namespace
+
+bool keep_tmp(const Cell& cell) {
+  struct stat tmp {};
+  if (lstat("/tmp", &tmp) != 0 || !S_ISDIR(tmp.st_mode)) return true;  // a link to /box/.tmp
+  int trees[kMostMounts];
+  const char* paths[kMostMounts];
+  bool files[kMostMounts];
+  int n = 0;
+  auto open_one = [&](const char* path) {
+    struct stat info {};
+    if (!in_tmp(path) || n == kMostMounts || stat(path, &info) != 0) return;
+    files[n] = !S_ISDIR(info.st_mode);
+    paths[n] = path;
+    trees[n++] = open_tree(path, !S_ISDIR(info.st_mode));
+  };
+  WireReader shown = cell.shown, job_shown = cell.job_shown;
+  for (uint32_t i = 0; i < cell.n_shown; ++i) {
+    open_one(shown.text());
+    shown.text(), shown.get<MountWire>();
+  }
+  for (uint32_t i = 0; i < cell.n_job_shown; ++i) open_one(job_shown.text());
+  bool ok = mount("/box/.tmp", "/tmp", nullptr, MS_BIND, nullptr) == 0;
+  for (int i = 0; i < n; ++i) ok = ok && trees[i] >= 0 && attach(trees[i], paths[i], files[i], false);
+  return ok;
+}
 
 void enter_root(const Cell& cell, const CellWire& wire, WireReader reader) {
   // What the host unmounts later goes here as well, so that we keep no file system busy.
@@ -122,8 +151,9 @@ void enter_root(const Cell& cell, const CellWire& wire, WireReader reader) {
     if (!make_parents(path) || symlink(to, path) != 0) fail(Status::root, static_cast<int>(i));
   }
   mkdir("box", 0755), mkdir("dev", 0755);
-  // both count towards the job's files
-  if (symlink("/box/.tmp", "tmp") != 0 || symlink("/box/.tmp", "dev/shm") != 0) fail(Status::work_folder);
+  // Both count towards the job's files. What is shown of the host's /tmp made a folder of it: runs see to that.
+  if ((symlink("/box/.tmp", "tmp") != 0 && errno != EEXIST) || symlink("/box/.tmp", "dev/shm") != 0)
+    fail(Status::work_folder);
   // Runs mount their own /proc over this one, without which the kernel would refuse them. A container may hide
   // parts of its /proc, then there is none here either and the watch has only rlimits and cgroups.
   mkdir("proc", 0555);
@@ -168,6 +198,7 @@ Status show_paths(WireReader reader) {
   }
   const int problem = errno;
   if (owner) syscall(SYS_setresuid, -1, kInnerId, -1);
+  prctl(PR_SET_DUMPABLE, 1);  // the change cleared it: see enter_root
   if (setns(here, CLONE_NEWNS) != 0) _exit(kFailed);
   close(here);
   errno = problem;
@@ -178,6 +209,7 @@ Status show_paths(WireReader reader) {
   for (; shown > 0; --shown) umount2(shown_at[shown - 1], MNT_DETACH);
   if (!set_attributes("/", 0, MOUNT_ATTR_RDONLY, false)) return failed(Status::root, 1);
   for (uint32_t i = 0; i < count; ++i) {
+    if (in_tmp(paths[i])) unlink("/tmp");  // the link of before
     if (!attach(trees[i], paths[i], files[i], false))
       return failed(Status::mount_source, static_cast<int>(i));
     strncpy(shown_at[shown++], paths[i], sizeof shown_at[0] - 1);

@@ -101,6 +101,22 @@ TEST(CountdownTeacher, IsWeakAndSaysWhatItDoes) {
   EXPECT_NEAR(double(right) / n, 0.45, 0.05);
 }
 
+TEST(CountdownTeacher, APatientOneGoesOn) {
+  const CountdownOptions o{.max_number = 10, .max_value = 30, .patient = 1, .patient_tries = 12};
+  const auto problems = countdown_problems(o, false);
+  Draw draw(7);
+  int longest = 0;
+  for (int i = 0; i < 500; ++i) {
+    const auto& problem = problems[draw.below(problems.size())];
+    const Demonstration d = countdown_demonstration(problem, o, draw);
+    longest = std::max(longest, d.tries);
+    if (!d.right) {
+      EXPECT_EQ(d.tries, std::min(o.patient_tries, problem.tries)) << d.completion;
+    }
+  }
+  EXPECT_EQ(longest, o.patient_tries);
+}
+
 // The command itself: what lies in the files is disjoint, whatever the library says.
 TEST(CountdownCommand, WritesDisjointFiles) {
   char folder[] = "/tmp/cohort_data_XXXXXX";
