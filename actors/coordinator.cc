@@ -43,7 +43,8 @@ Coordinator::Coordinator(CoordinatorConfig config, PromptFile train, PromptFile 
              static_cast<uint32_t>(config_.async.max_staleness)},
             ledger.state().next_step),
       started_(now),
-      last_advance_(now) {
+      last_advance_(now),
+      metrics_(TomlTable::parse(config_.toml, "run file")) {
   restore();
   if (config_.run.eval_steps > 0 && eval_.size() > 0 && evals_.empty() && !eval_run_) start_eval(0, now);
   commit_rows();
@@ -57,6 +58,7 @@ void Coordinator::restore() {
   trained_ = state.trained_steps;
   checkpointed_ = state.checkpointed;
   evals_ = state.evals;
+  for (const auto& [part, spent] : state.spent) metrics_.restore_spent(part, {spent.first, spent.second});
   // first come, first served survives: groups become ready again in their old order
   std::vector<const StoredGroup*> in_order;
   for (const StoredGroup& g : state.open) in_order.push_back(&g);
@@ -185,7 +187,7 @@ void Coordinator::dispatch(const Incoming& incoming, Worker& worker, double now)
   } else if (const auto* m = std::get_if<Published>(&message)) {
     on_published(*m, now);
   } else if (const auto* m = std::get_if<Goodbye>(&message)) {
-    lose(worker.name, m->reason.empty() ? "left" : "left: " + m->reason, now);
+    lose(worker.name, m->reason.empty() ? "left" : "left: " + m->reason, now, /*in_order=*/true);
   } else {
     log::warn("{} sent a message that is not for a coordinator; ignored", worker.name);
   }
@@ -231,7 +233,7 @@ void Coordinator::on_hello(const PeerId& peer, const Hello& hello, double now) {
     post(peer, Shutdown{false, shutdown_reason_});
 }
 
-void Coordinator::lose(const std::string& name, const std::string& why, double now) {
+void Coordinator::lose(const std::string& name, const std::string& why, double now, bool in_order) {
   Worker* w = registry_.by_name(name);
   if (w == nullptr) return;
   log::info("{} {}", name, why);
@@ -239,7 +241,7 @@ void Coordinator::lose(const std::string& name, const std::string& why, double n
   const uint32_t rank = w->rank;
   registry_.remove(name);
   if (role == Role::learner) requests_.erase(rank);
-  if (role == Role::rollout || role == Role::reward) release_slots(name, now);
+  if (role == Role::rollout || role == Role::reward) release_slots(name, now, in_order);
 }
 
 void Coordinator::advance(double now) {
@@ -267,7 +269,7 @@ void Coordinator::advance(double now) {
   release(now);  // what needed no row, or was committed meanwhile
 }
 
-void Coordinator::begin_shutdown(const std::string& reason, double now) {
+void Coordinator::begin_shutdown(const std::string& reason, double now, bool drain_grading) {
   if (!shutdown_reason_.empty()) return;
   log::info("shutting down: {}", reason);
   shutdown_reason_ = reason;
@@ -277,7 +279,8 @@ void Coordinator::begin_shutdown(const std::string& reason, double now) {
     if (w.role == Role::learner) served = std::max(served, w.served);
   stop_step_ = served + 1;  // a step that one rank was given is given to all: none waits for another for ever
   for (const auto& [name, w] : registry_.all())
-    if (w.role == Role::rollout || w.role == Role::reward) post(w.peer, Shutdown{false, reason});
+    if (w.role == Role::rollout || w.role == Role::reward)
+      post(w.peer, Shutdown{drain_grading && w.role == Role::reward, reason});
 }
 
 bool Coordinator::finished(double now) const {

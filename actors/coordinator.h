@@ -15,6 +15,7 @@
 
 #include "actors/batch.h"
 #include "actors/gate.h"
+#include "actors/grading_metrics.h"
 #include "actors/ledger.h"
 #include "actors/options.h"
 #include "actors/prompts.h"
@@ -39,7 +40,8 @@ class Coordinator {
   void advance(double now);
   // Ordered end: no new work, learners write a checkpoint, workers leave. Called twice: the first reason
   // stays.
-  void begin_shutdown(const std::string& reason, double now);
+  // `drain_grading`: reward workers finish what they hold, or else drop it.
+  void begin_shutdown(const std::string& reason, double now, bool drain_grading = false);
   bool finished(double now) const;
   // Why the run cannot go on, "" while it can: an ordered end has begun, and starting again would not help.
   const std::string& failure() const { return failure_; }
@@ -47,6 +49,8 @@ class Coordinator {
     return checkpointed_ >= total_steps();
   }                                           // every step is trained and in a checkpoint
   std::string status_json(double now) const;  // docs/ledger.md, "Status"
+  // Prometheus text; `status` is what status_json just gave. docs/rewards.md lists the families.
+  std::string metrics_text(const std::string& status) const;
   const StalenessGate& gate() const { return gate_; }
 
  private:
@@ -56,6 +60,8 @@ class Coordinator {
     std::string worker;       // who samples or grades it now
     std::string last_grader;  // the one whose grading failed: the next try goes elsewhere
     double not_before = 0;    // wanted, sampled: no new try before this time
+    double queued_at = 0;     // sampled, grading: when the job was made
+    double waited_s = 0;      // grading: from then until it was sent
     int64_t deadline = 0;     // step by which it has to be graded; its key in jobs_
     uint32_t attempts = 0;    // infrastructure errors so far
     Completion data;
@@ -102,10 +108,11 @@ class Coordinator {
   void release(double now);
   void dispatch(const Incoming& incoming, Worker& worker, double now);
   void on_hello(const PeerId& peer, const Hello& hello, double now);
-  void lose(const std::string& name, const std::string& why, double now);
+  // `in_order`: it said Goodbye, so what it held says nothing of it or of the completions.
+  void lose(const std::string& name, const std::string& why, double now, bool in_order = false);
   // coordinator_rollout.cc
   void hold_leases(Worker& worker, const std::vector<HeldLease>& held, double now);
-  void release_slots(const std::string& worker, double now);
+  void release_slots(const std::string& worker, double now, bool in_order);
   void lease_work(double now);
   bool lease_to(Worker& worker, Group& group, double now);
   void new_group(Worker& worker, bool eval, double now);
@@ -117,6 +124,8 @@ class Coordinator {
   void queue_job(Group& group, uint32_t index, double not_before);
   void send_jobs(double now);
   void on_graded(Worker& worker, const Graded& graded, double now);
+  void spend(const Graded& graded, double now);
+  void end_for_budget(const std::string& why, double now);
   void grading_failed(Group& group, uint32_t index, const std::string& worker, const std::string& why,
                       double now);
   void finish_group(Group& group, double now);
@@ -183,6 +192,7 @@ class Coordinator {
   std::map<int64_t, uint64_t> lag_tokens_;  // of the last batch: lag -> tokens
   uint64_t completions_seen_ = 0, graded_seen_ = 0;
 
+  GradingMetrics metrics_;
   std::string shutdown_reason_, failure_;
   double shutdown_deadline_ = 0;
 };

@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "actors/coordinator.h"
+#include "actors/http_page.h"
 #include "transport/base/error.h"
 #include "transport/base/log.h"
 #include "transport/endpoint.h"
@@ -96,6 +97,11 @@ int run_coordinator(const CoordinatorCommand& command) {
   const std::string endpoint_file = command.run_dir + "/coordinator.endpoint";
   std::unique_ptr<Router> router =
       bind_router(command.endpoint.empty() ? config.coordinator.endpoint : command.endpoint, endpoint_file);
+  std::unique_ptr<HttpPage> page;
+  if (config.coordinator.http_port != 0) {
+    page = std::make_unique<HttpPage>(config.coordinator.http_address, config.coordinator.http_port);
+    log::info("page and /metrics at http://{}:{}/", config.coordinator.http_address, page->port());
+  }
   const int tick_ms = std::clamp(config.coordinator.heartbeat_ms / 4, 5, 100);
   Coordinator coordinator(
       std::move(config), std::move(train), std::move(eval), ledger,
@@ -106,6 +112,7 @@ int run_coordinator(const CoordinatorCommand& command) {
   write_endpoint(endpoint_file, router->endpoint());
   log::info("run {} at {}", ledger.state().run_id, router->endpoint());
 
+  double next_snapshot = 0;
   while (!coordinator.finished(steady_seconds())) {
     const std::vector<Incoming> messages = router->receive(tick_ms, g_wake_fd);
     uint64_t drained = 0;
@@ -115,6 +122,13 @@ int run_coordinator(const CoordinatorCommand& command) {
     const int signals = g_signals.load();
     if (signals >= 1) coordinator.begin_shutdown("stopped by a signal", now);
     coordinator.advance(now);
+    if (page && now >= next_snapshot) {
+      std::string status = coordinator.status_json(now), metrics = coordinator.metrics_text(status);
+      page->publish({std::move(status), std::move(metrics)});
+      // once a second, and with very many groups less often: at most a fiftieth of the loop's time goes there
+      const double after = steady_seconds();
+      next_snapshot = after + std::max(1.0, 50 * (after - now));
+    }
     if (signals >= 2) {
       log::warn("stopped at once by a second signal");
       break;

@@ -24,6 +24,7 @@ void Coordinator::queue_job(Group& group, uint32_t index, double not_before) {
   slot.state = Slot::sampled;
   slot.worker.clear();
   slot.not_before = not_before;
+  slot.queued_at = last_advance_;
   slot.deadline = int64_t{group.birth} + config_.async.max_staleness;
   jobs_.emplace(slot.deadline, group.id, index);
 }
@@ -66,7 +67,8 @@ void Coordinator::send_jobs(double now) {
     // the one with the fewest jobs in its hands, not with the most credit: a newcomer grants little at first
     Worker* best = nullptr;
     for (Worker* w : free)
-      if ((!elsewhere || w->name != slot.last_grader) && (!best || w->in_flight() < best->in_flight())) best = w;
+      if ((!elsewhere || w->name != slot.last_grader) && (!best || w->in_flight() < best->in_flight()))
+        best = w;
     if (slot.not_before > now || best == nullptr) {
       ++it;
       continue;
@@ -74,6 +76,7 @@ void Coordinator::send_jobs(double now) {
     it = jobs_.erase(it);
     slot.state = Slot::grading;
     slot.worker = best->name;
+    slot.waited_s = now - slot.queued_at;
     ++best->sent;
     if (best->free() == 0) std::erase(free, best);
     post(best->peer, GradeJob{job_number(id, index, slot.attempts), id, index,
@@ -89,16 +92,24 @@ void Coordinator::on_graded(Worker& worker, const Graded& graded, double now) {
   Group& group = it->second;
   Slot& slot = group.slots[graded.index];
   if (slot.state != Slot::sampled && slot.state != Slot::grading) return;  // graded before
+  const bool newest = slot.state == Slot::grading && slot.worker == worker.name;
+  for (const RewardPart& part : graded.parts)
+    if (part.verdict.kind == VerdictKind::budget_exhausted) {
+      if (newest) queue_job(group, graded.index, now);
+      return end_for_budget(part.name + ": " + part.verdict.reason, now);
+    }
   std::string fault = infra_reason(graded.parts);
   if (graded.parts.empty()) fault = "no verdict";
   for (const RewardPart& part : graded.parts)
     if (!std::isfinite(part.verdict.score * part.weight)) fault = part.name + ": the score is not a number";
   if (!fault.empty()) {
     // an old attempt's failure says nothing of the one that runs now
-    if (slot.state == Slot::grading && slot.worker == worker.name)
-      grading_failed(group, graded.index, worker.name, fault, now);
-    return;
+    if (!newest) return;
+    metrics_.failed(graded);
+    spend(graded, now);
+    return grading_failed(group, graded.index, worker.name, fault, now);
   }
+  metrics_.graded(graded, slot.waited_s + graded.waited_s);
   if (slot.state == Slot::sampled) jobs_.erase({slot.deadline, group.id, graded.index});
   if (slot.state == Slot::grading && slot.worker != worker.name)
     if (Worker* other = registry_.by_name(slot.worker))
@@ -120,7 +131,29 @@ void Coordinator::on_graded(Worker& worker, const Graded& graded, double now) {
          part.name, part.weight, std::string(to_string(part.verdict.kind)), part.verdict.score,
          part.verdict.reason, part.verdict.evidence, part.verdict.hash});
   }
+  spend(graded, now);
   if (++group.n_graded == group.slots.size()) finish_group(group, now);
+}
+
+// What the run spends at paid endpoints is counted here over all workers of all hosts, and kept. A worker refuses
+// beyond the budget of its host at once; requests already under way when the sum is reached are the most that goes over.
+void Coordinator::spend(const Graded& graded, double now) {
+  bool any = false;
+  for (const RewardPart& part : graded.parts) {
+    if (part.verdict.calls == 0 && part.verdict.tokens == 0) continue;
+    const GradingMetrics::Spent spent = metrics_.spent(part.name);
+    row(Stmt::put_meta, {"spent/" + part.name, fmt::format("{} {}", spent.calls, spent.tokens)});
+    any = true;
+  }
+  if (!any) return;
+  if (const std::string over = metrics_.over_budget(); !over.empty()) end_for_budget(over, now);
+}
+
+// No fault of a worker, so no attempt is counted and no group given up: what is not graded waits in the ledger, and the
+// run ends in order with a checkpoint, to go on with a larger budget.
+void Coordinator::end_for_budget(const std::string& why, double now) {
+  if (shutdown_reason_.empty()) log::error("{}", why);
+  begin_shutdown(why, now, /*drain_grading=*/true);  // what is under way is paid for
 }
 
 // A fault of ours, never a reward: tried again elsewhere, later each time, and after grading_attempts the

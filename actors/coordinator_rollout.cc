@@ -45,14 +45,19 @@ void Coordinator::hold_leases(Worker& worker, const std::vector<HeldLease>& held
 }
 
 // A worker is gone: its finished completions stay, the rest is leased again; its jobs are graded elsewhere.
-void Coordinator::release_slots(const std::string& worker, double now) {
+void Coordinator::release_slots(const std::string& worker, double now, bool in_order) {
   std::vector<std::pair<GroupId, uint32_t>> graded_by;
   for (auto& [id, group] : groups_)
     for (uint32_t i = 0; i < group.slots.size(); ++i) {
       if (group.slots[i].worker != worker) continue;
       if (group.slots[i].state == Slot::sampling) want(group, i, now);
-      if (group.slots[i].state == Slot::grading) graded_by.emplace_back(id, i);
+      if (group.slots[i].state != Slot::grading) continue;
+      if (in_order)
+        queue_job(group, i, now);
+      else
+        graded_by.emplace_back(id, i);
     }
+  metrics_.lost(graded_by.size());
   for (const auto& [id, i] : graded_by)  // a failed group takes its other jobs with it
     if (auto it = groups_.find(id); it != groups_.end() && it->second.slots[i].state == Slot::grading)
       grading_failed(it->second, i, worker, "the reward worker was lost", now);

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -87,6 +88,8 @@ struct LedgerState {
   uint32_t checkpointed = 0;      // newest checkpoint's next_step
   std::vector<StoredGroup> open;  // outstanding groups, by id; and all groups of evaluations without a result
   std::vector<StoredEval> evals;
+  // by part of the reward: calls and tokens of paid endpoints so far
+  std::map<std::string, std::pair<uint64_t, uint64_t>> spent;
 };
 
 class Ledger {

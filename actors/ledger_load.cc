@@ -65,6 +65,12 @@ bool may_change(const std::string& key) {
                                              "learner.keep_checkpoints",
                                              "async.max_concurrent_rollouts",
                                              "async.max_num_gen_batches"};
+  // where a reward's helpers are, how patiently they are waited for, and what they may cost
+  static const std::set<std::string> of_rewards = {"base_url",     "api_key_env",   "cache",
+                                                   "concurrency",  "timeout_s",     "patience_s",
+                                                   "budget_calls", "budget_tokens", "instances"};
+  if (const size_t at = key.find("]."); key.starts_with("reward[") && at != std::string::npos)
+    return of_rewards.contains(key.substr(at + 2));
   return keys.contains(key) || sections.contains(key.substr(0, key.find('.')));
 }
 
@@ -246,6 +252,11 @@ void load_state(Database& db, LedgerState& state) {
   while (evals.step())
     state.evals.push_back(
         {static_cast<Version>(evals.integer(0)), evals.real(1), evals.real(2), evals.real(3), evals.real(4)});
+  Statement spent(db, "SELECT substr(key,7),value FROM meta WHERE key LIKE 'spent/%'");
+  while (spent.step()) {
+    auto& [calls, tokens] = state.spent[spent.text(0)];
+    std::istringstream(spent.text(1)) >> calls >> tokens;
+  }
 }
 
 std::vector<StoredGroup> load_batch(Database& db, uint32_t step) {

@@ -25,9 +25,6 @@ CoordinatorConfig read_coordinator_config(const TomlTable& table, const std::str
   read_options(section("coordinator"), config.coordinator);
   if (config.data.train.empty())
     fail_usage("{} is missing: the file of training prompts", table.where("data.train"));
-  if (config.coordinator.http_port != 0)
-    fail_usage("{} = {}: this build serves no page yet; set it to 0 and use `cohort status`",
-               section("coordinator").where("http_port"), config.coordinator.http_port);
   if (config.async.weight_sync_steps > config.async.max_staleness + 1)
     fail_usage(
         "{} = {} must be at most max_staleness + 1 = {}: workers would hold weights that may not be trained "

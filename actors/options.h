@@ -82,6 +82,7 @@ struct CoordinatorOptions {  // [coordinator]
   using is_options = void;
   std::string endpoint = "tcp://127.0.0.1:0";
   int http_port = 0;
+  std::string http_address = "127.0.0.1";
   int heartbeat_ms = 1000;
   int timeout_ms = 10000;
   int grading_attempts = 5;
@@ -89,7 +90,9 @@ struct CoordinatorOptions {  // [coordinator]
   template <class V>
   void visit(V& v) {
     v("endpoint", endpoint, "where workers connect; port 0 picks a free one");
-    v("http_port", http_port, "kept for a page over HTTP; only 0 (no page) so far", between(0, 65535));
+    v("http_port", http_port, "the page and /metrics over HTTP; 0: none", between(0, 65535));
+    v("http_address", http_address,
+      "where they listen: this machine only; 0.0.0.0 for all who can reach it, who then can read them");
     v("heartbeat_ms", heartbeat_ms, "how often workers report", between(10, 600000));
     v("timeout_ms", timeout_ms, "silence after which a worker counts as gone", between(50, 3600000));
     v("grading_attempts", grading_attempts, "infrastructure errors after which a group is given up",

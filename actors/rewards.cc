@@ -8,14 +8,13 @@
 namespace cohort {
 
 bool has_infra_error(const std::vector<RewardPart>& parts) {
-  return std::any_of(parts.begin(), parts.end(), [](const RewardPart& p) {
-    return p.verdict.kind == VerdictKind::infra_error || p.verdict.kind == VerdictKind::cancelled;
-  });
+  return std::any_of(parts.begin(), parts.end(),
+                     [](const RewardPart& p) { return is_no_reward(p.verdict.kind); });
 }
 
 std::string infra_reason(const std::vector<RewardPart>& parts) {
   for (const RewardPart& p : parts)
-    if (p.verdict.kind == VerdictKind::infra_error || p.verdict.kind == VerdictKind::cancelled)
+    if (is_no_reward(p.verdict.kind))
       return fmt::format("{}: {}", p.name,
                          p.verdict.reason.empty() ? to_string(p.verdict.kind) : p.verdict.reason);
   return "";

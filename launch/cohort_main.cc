@@ -25,7 +25,7 @@ const std::vector<Verb>& verbs() {
       {"score", "per-token log-probs of given completions", nullptr, "cohort-rollout"},
       {"eval", "pass@k and maj@k of a model on a file of prompts, with confidence intervals", nullptr,
        "cohort-rollout"},
-      {"verify", "one typed verdict a line: math, code, countdown, format", nullptr, "cohort-reward"},
+      {"verify", "one typed verdict a line: math, code, judge …; replay RUN ID grades a recorded one again", nullptr, "cohort-reward"},
       {"tokenize", "text to token ids, or back with --decode", command_tokenize, ""},
       {"data", "make or import prompt sets: countdown, gsm8k, humaneval", command_data, ""},
       {"report", "a self-contained HTML page of a run: RUN_DIR", command_report, ""},

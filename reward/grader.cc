@@ -1,11 +1,14 @@
 // The table of kinds and the reward list of a run.
 #include "reward/grader.h"
 
+#include <chrono>
 #include <set>
 
 #include "reward/code.h"
 #include "reward/countdown.h"
 #include "reward/format.h"
+#include "reward/judge/judge.h"
+#include "reward/language.h"
 #include "reward/length.h"
 #include "reward/math/math_grader.h"
 #include "reward/process.h"
@@ -17,12 +20,19 @@ namespace {
 struct Kind {
   std::string name;
   std::unique_ptr<Grader> (*make)(const TomlTable& options);
+  std::unique_ptr<Grader> (*make_in_run)(const RewardSpec& spec) = nullptr;  // instead, where the run matters
 };
 
 const std::vector<Kind>& kinds() {
   static const std::vector<Kind> table = {
-      {"countdown", make_countdown_grader}, {"format", make_format_grader},   {"math", make_math_grader},
-      {"code", make_code_grader},           {"process", make_process_grader}, {"length", make_length_grader},
+      {"countdown", make_countdown_grader},
+      {"format", make_format_grader},
+      {"math", make_math_grader},
+      {"code", make_code_grader},
+      {"process", make_process_grader},
+      {"length", make_length_grader},
+      {"language_consistency", make_language_grader},
+      {"judge", nullptr, make_judge_grader},
   };
   return table;
 }
@@ -43,17 +53,23 @@ const Kind& find_kind(const std::string& name, const std::string& where) {
 }  // namespace
 
 std::unique_ptr<Grader> make_grader(const RewardSpec& spec) {
-  return find_kind(spec.kind, "reward.kind").make(spec.options);
+  const Kind& kind = find_kind(spec.kind, "reward.kind");
+  return kind.make_in_run ? kind.make_in_run(spec) : kind.make(spec.options);
 }
 
 std::vector<RewardPart> RewardList::grade(const GradeInput& input, const std::atomic<bool>& cancelled) {
   std::vector<RewardPart> parts;
-  for (size_t i = 0; i < graders.size(); ++i)
-    parts.push_back({specs[i].name, specs[i].weight, graders[i]->grade(input, cancelled)});
+  for (size_t i = 0; i < graders.size(); ++i) {
+    const auto began = std::chrono::steady_clock::now();
+    RewardPart part{specs[i].name, specs[i].weight, graders[i]->grade(input, cancelled)};
+    part.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    parts.push_back(std::move(part));
+    if (is_no_reward(parts.back().verdict.kind)) break;
+  }
   return parts;
 }
 
-RewardList make_reward_list(const std::vector<TomlTable>& reward_tables) {
+RewardList make_reward_list(const std::vector<TomlTable>& reward_tables, const std::string& run_id) {
   RewardList list;
   std::set<std::string> names;
   for (const TomlTable& table : reward_tables) {
@@ -66,6 +82,7 @@ RewardList make_reward_list(const std::vector<TomlTable>& reward_tables) {
     if (!names.insert(spec.name).second)
       fail_usage("{}: two rewards are named \"{}\"; give one another name", table.where("name"), spec.name);
     spec.options = table;
+    spec.run_id = run_id;
     list.graders.push_back(make_grader(spec));
     list.specs.push_back(std::move(spec));
   }

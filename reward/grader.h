@@ -38,6 +38,7 @@ struct RewardSpec {
   std::string name;  // default: kind
   double weight = 1;
   TomlTable options;
+  std::string run_id;  // of the run it grades for; "" outside of one
 };
 
 // Throws Error naming the key for an unknown kind or option.
@@ -47,9 +48,10 @@ std::unique_ptr<Grader> make_grader(const RewardSpec& spec);
 struct RewardList {
   std::vector<RewardSpec> specs;
   std::vector<std::unique_ptr<Grader>> graders;
-  // Grades with every grader in order. When one is an infra_error the caller must not use the sum.
+  // Grades with every grader in order, up to the first verdict that is no reward (is_no_reward): then the
+  // caller must not use the sum, and asks again for all of them.
   std::vector<RewardPart> grade(const GradeInput& input, const std::atomic<bool>& cancelled);
 };
-RewardList make_reward_list(const std::vector<TomlTable>& reward_tables);
+RewardList make_reward_list(const std::vector<TomlTable>& reward_tables, const std::string& run_id = "");
 
 }  // namespace cohort

@@ -1,133 +1,31 @@
 #include "reward/process.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
 #include <mutex>
 
+#include "reward/program.h"
 #include "reward/record.h"
-
-extern char** environ;
 
 namespace cohort {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-constexpr size_t kLongestAnswer = 1 << 20;
+using Clock = Program::Clock;
 
-// One running program. Standard input and output are one socket each way, so that writing to a program that
-// died is an error to handle and not a signal. It leads a process group, which is killed with it.
-class Program {
- public:
-  ~Program() { stop(); }
-  bool running() const { return pid_ > 0; }
-
-  void start(const std::vector<std::string>& command) {
-    int to[2], from[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, to) != 0) throw InfraError("process: no socket");
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, from) != 0) {
-      close(to[0]), close(to[1]);
-      throw InfraError("process: no socket");
-    }
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, to[1], 0);
-    posix_spawn_file_actions_adddup2(&actions, from[1], 1);
-    posix_spawnattr_t attributes;
-    posix_spawnattr_init(&attributes);
-    sigset_t none, standard;
-    sigemptyset(&none);
-    sigemptyset(&standard);
-    for (int s : {SIGPIPE, SIGINT, SIGTERM, SIGCHLD}) sigaddset(&standard, s);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &standard);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setflags(&attributes,
-                             POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    std::vector<char*> argv;
-    for (const std::string& a : command) argv.push_back(const_cast<char*>(a.c_str()));
-    argv.push_back(nullptr);
-    const int error = posix_spawnp(&pid_, argv[0], &actions, &attributes, argv.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    close(to[1]), close(from[1]);
-    in_ = to[0], out_ = from[0];
-    if (error != 0) {
-      pid_ = -1;
-      stop();
-      throw InfraError(fmt::format("process: {} cannot be started: {}", command[0], strerror(error)));
-    }
-    fcntl(in_, F_SETFL, O_NONBLOCK);
-    fcntl(out_, F_SETFL, O_NONBLOCK);
-    buffer_.clear();
-  }
-
-  void stop() {
-    if (in_ >= 0) close(in_);
-    if (out_ >= 0) close(out_);
-    in_ = out_ = -1;
-    if (pid_ <= 0) return;
-    kill(-pid_, SIGKILL);  // before its leader is reaped, while the number is its own
-    while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-    }
-    pid_ = -1;
-  }
-
-  // Sends `line` and returns the first line whose object has this id. Throws InfraError; "" when cancelled.
-  nlohmann::json ask(const std::string& line, uint64_t id, Clock::time_point until,
-                     const std::atomic<bool>& cancelled) {
-    size_t sent = 0;
-    for (;;) {
-      for (size_t end; (end = buffer_.find('\n')) != std::string::npos;) {
-        const std::string text = buffer_.substr(0, end);
-        buffer_.erase(0, end + 1);
-        if (trim(text).empty()) continue;
-        nlohmann::json answer = nlohmann::json::parse(text, nullptr, false);
-        if (!answer.is_object() || !answer.contains("id"))
-          throw InfraError("process: answered what is no JSON object with an id: " + text.substr(0, 100));
-        if (answer["id"] == id) return answer;
-      }
-      if (buffer_.size() > kLongestAnswer) throw InfraError("process: an answer is too long");
-      if (cancelled.load(std::memory_order_relaxed)) return {};
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()).count();
-      if (left <= 0) throw InfraError("process: no answer in time");
-      pollfd fds[2] = {{out_, POLLIN, 0}, {sent < line.size() ? in_ : -1, POLLOUT, 0}};
-      poll(fds, 2, static_cast<int>(std::min<long>(left + 1, 50)));
-      if (fds[1].revents != 0) {
-        const ssize_t n = send(in_, line.data() + sent, line.size() - sent, MSG_NOSIGNAL);
-        if (n > 0) sent += static_cast<size_t>(n);
-        if (n < 0 && errno != EAGAIN && errno != EINTR) throw InfraError("process: the program ended");
-      }
-      if (fds[0].revents != 0) {
-        char bytes[1 << 14];
-        const ssize_t n = read(out_, bytes, sizeof bytes);
-        if (n > 0) buffer_.append(bytes, static_cast<size_t>(n));
-        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-          throw InfraError("process: the program ended");
-      }
-    }
-  }
-
- private:
-  pid_t pid_ = -1;
-  int in_ = -1, out_ = -1;
-  std::string buffer_;
-};
+// How many and how long is not what decides.
+std::string deciding(ProcessOptions options) {
+  options.instances = ProcessOptions().instances;
+  options.timeout_s = ProcessOptions().timeout_s;
+  return write_options(options);
+}
 
 class ProcessGrader : public RecordGrader {
  public:
   explicit ProcessGrader(const ProcessOptions& options)
-      : RecordGrader("process", 1, write_options(options)), options_(options) {
-    for (int i = 0; i < options.instances; ++i) free_.push_back(std::make_unique<Program>());
+      : RecordGrader("process", 1, deciding(options)), options_(options) {
+    if (options.jail) jail_ = make_jail(options);
+    for (int i = 0; i < options.instances; ++i) free_.push_back(make_program());
   }
 
  protected:
@@ -145,7 +43,9 @@ class ProcessGrader : public RecordGrader {
     try {
       const auto until = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                             std::chrono::duration<double>(options_.timeout_s));
-      if (!program->running()) program->start(options_.command);
+      // one that ended while nobody asked is no fault of this completion's grading
+      if (program->started() && !program->alive()) program->stop();
+      if (!program->started()) program->start();
       const uint64_t id = next_id_.fetch_add(1);
       const nlohmann::json question = {{"id", id},
                                        {"record", record},
@@ -153,8 +53,16 @@ class ProcessGrader : public RecordGrader {
                                        {"completion", input.completion},
                                        {"finish_reason", input.finish_reason},
                                        {"completion_tokens", input.completion_tokens}};
-      const nlohmann::json answer = program->ask(dump_line(question) + "\n", id, until, cancelled);
-      if (answer.is_null()) {
+      nlohmann::json answer;
+      const bool answered =
+          program->ask(dump_line(question) + "\n", until, cancelled, [&](const std::string& text) {
+            if (trim(text).empty()) return false;
+            answer = nlohmann::json::parse(text, nullptr, false);
+            if (!answer.is_object() || !answer.contains("id"))
+              throw InfraError("process: answered what is no JSON object with an id: " + text.substr(0, 100));
+            return answer["id"] == id;
+          });
+      if (!answered) {
         program->stop();  // it is busy with what nobody wants any more
         return make_verdict(VerdictKind::cancelled, 0, "cancelled");
       }
@@ -166,6 +74,25 @@ class ProcessGrader : public RecordGrader {
   }
 
  private:
+  static std::shared_ptr<const sandbox::Jail> make_jail(const ProcessOptions& options) {
+    sandbox::Setup setup;
+    setup.read_only = options.read_only;
+    try {
+      return std::make_shared<const sandbox::Jail>(setup);
+    } catch (const InfraError& e) {
+      fail("process reward: jail = true: {}", e.what());
+    }
+  }
+  std::unique_ptr<Program> make_program() const {
+    if (!jail_) return plain_program(options_.command);
+    sandbox::Limits limits;
+    limits.wall_s = limits.cpu_s = 0;  // it lives as long as the worker; timeout_s bounds each answer
+    limits.memory_bytes = int64_t{options_.memory_mb} << 20;
+    limits.processes = options_.processes;
+    limits.output_bytes = 64 << 10;  // of standard error, kept for the reason
+    return jailed_program(options_.command, jail_, limits);
+  }
+
   static Verdict read_answer(const nlohmann::json& answer) {
     const auto score = answer.find("score");
     if (score == answer.end() || !score->is_number() || !std::isfinite(score->get<double>()))
@@ -203,6 +130,7 @@ class ProcessGrader : public RecordGrader {
   }
 
   const ProcessOptions options_;
+  std::shared_ptr<const sandbox::Jail> jail_;
   mutable std::atomic<uint64_t> next_id_ = 1;
   mutable std::mutex mutex_;
   mutable std::condition_variable returned_;

@@ -30,10 +30,14 @@ std::string dump_line(const nlohmann::json& value) {
   return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+std::string valid_utf8(std::string_view text) {
+  return nlohmann::json::parse(dump_line(std::string(text))).get<std::string>();
+}
+
 Verdict make_verdict(VerdictKind kind, double score, std::string reason, const nlohmann::json& evidence) {
   Verdict verdict;
   verdict.kind = kind;
-  verdict.score = kind == VerdictKind::infra_error || kind == VerdictKind::cancelled ? 0 : score;
+  verdict.score = is_no_reward(kind) ? 0 : score;
   verdict.reason = std::move(reason);
   for (char& c : verdict.reason)
     if (static_cast<unsigned char>(c) < 0x20) c = ' ';  // one line

@@ -22,6 +22,9 @@ std::string required_text(const nlohmann::json& record, const std::string& key);
 // One line of JSON whatever bytes the strings hold (invalid UTF-8 becomes U+FFFD).
 std::string dump_line(const nlohmann::json& value);
 
+// `text` with invalid bytes replaced by U+FFFD.
+std::string valid_utf8(std::string_view text);
+
 Verdict make_verdict(VerdictKind kind, double score, std::string reason,
                      const nlohmann::json& evidence = nlohmann::json::object());
 

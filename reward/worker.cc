@@ -43,6 +43,7 @@ struct Held {
   GradeJob job;
   std::atomic<bool> cancelled = false;
   bool running = false;
+  Clock::time_point came = Clock::now();
 };
 
 class RewardWorker {
@@ -53,7 +54,8 @@ class RewardWorker {
   void run() {
     const Welcome welcome = link_.wait_welcome(options_.welcome_s);
     const TomlTable config = TomlTable::parse(welcome.config_toml, "run file");
-    rewards_ = make_reward_list(config.get_tables("reward").value_or(std::vector<TomlTable>{}));
+    rewards_ = make_reward_list(config.get_tables("reward").value_or(std::vector<TomlTable>{}),
+                                welcome.run_id);
     concurrency_ = options_.concurrency;
     if (auto grading = config.get_table("grading"); concurrency_ == 0 && grading)
       concurrency_ = static_cast<int>(grading->get_int("concurrency").value_or(0));
@@ -217,6 +219,7 @@ class RewardWorker {
     graded.job = job.job;
     graded.group = job.group;
     graded.index = job.index;
+    graded.waited_s = std::chrono::duration<double>(began - held.came).count();
     graded.parts = rewards_.grade(
         {job.record_json, job.prompt_text, job.completion, job.finish_reason, job.completion_tokens},
         held.cancelled);
@@ -225,7 +228,7 @@ class RewardWorker {
     bool wanted = !held.cancelled;
     for (const RewardPart& part : graded.parts) {
       wanted = wanted && part.verdict.kind != VerdictKind::cancelled;
-      if (part.verdict.kind == VerdictKind::infra_error)
+      if (part.verdict.kind == VerdictKind::infra_error || part.verdict.kind == VerdictKind::budget_exhausted)
         log::warn("group {} completion {}: {}: {}", job.group, job.index, part.name, part.verdict.reason);
     }
     if (wanted) {

@@ -64,7 +64,7 @@ struct Hello {
   uint32_t pid = 0;
   uint32_t rank = 0, ranks = 1;  // learners only
   Version version = 0;           // weights it holds (rollout) or its next step (learner)
-  uint32_t protocol = 1;
+  uint32_t protocol = 2;
   std::vector<HeldLease> held;      // rollout
   std::vector<uint64_t> held_jobs;  // reward
   bool operator==(const Hello&) const = default;
@@ -171,7 +171,8 @@ struct Graded {
   GroupId group = 0;
   uint32_t index = 0;
   std::vector<RewardPart> parts;  // in the order of the run file
-  double seconds = 0;
+  double seconds = 0;             // grading all parts took
+  double waited_s = 0;            // before that, in the worker's queue
   bool operator==(const Graded&) const = default;
 };
 struct Cancel {  // coordinator to rollout (group) or reward (job): no longer wanted

@@ -173,6 +173,7 @@ struct GradeJob {
 enum VerdictKind {
   passed @0; failed @1; noAnswer @2; compileError @3; candidateTimeout @4; candidateMemory @5; candidateOutput @6;
   candidateCrash @7; unknown @8; infraError @9; cancelled @10;
+  budgetExhausted @11;            # the run's budget for a paid endpoint is used up: the run ends in order
 }
 
 struct Verdict {
@@ -181,12 +182,16 @@ struct Verdict {
   reason @2 :Data;                # one line; may quote the candidate's bytes
   evidence @3 :Data;              # a JSON object, "" is {}
   hash @4 :Text;                  # xxh3-128 in hex of all that decided
+  reused @5 :Bool;                # found (cache), not worked out again
+  calls @6 :UInt32;               # requests made of a paid endpoint, also those that failed,
+  tokens @7 :UInt64;              #   and the tokens they used
 }
 
 struct RewardPart {
   name @0 :Text;                  # as in the run file
   weight @1 :Float64 = 1;
   verdict @2 :Verdict;
+  seconds @3 :Float64;            # grading this part took
 }
 
 struct Graded {
@@ -194,7 +199,8 @@ struct Graded {
   group @1 :UInt64;
   index @2 :UInt32;
   parts @3 :List(RewardPart);     # in the order of the run file
-  seconds @4 :Float64;
+  seconds @4 :Float64;            # grading all parts took
+  waitedS @5 :Float64;            # before that, in the worker's queue
 }
 
 struct Cancel {

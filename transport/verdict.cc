@@ -7,11 +7,11 @@
 
 namespace cohort {
 namespace {
-constexpr std::array<const char*, 11> kVerdicts = {
+constexpr std::array<const char*, 12> kVerdicts = {
     "passed",           "failed",           "no_answer",       "compile_error", "candidate_timeout",
     "candidate_memory", "candidate_output", "candidate_crash", "unknown",       "infra_error",
-    "cancelled"};
-static_assert(static_cast<size_t>(VerdictKind::cancelled) + 1 == kVerdicts.size());
+    "cancelled",        "budget_exhausted"};
+static_assert(static_cast<size_t>(VerdictKind::budget_exhausted) + 1 == kVerdicts.size());
 constexpr std::array<const char*, 4> kRoles = {"rollout", "reward", "learner", "observer"};
 static_assert(static_cast<size_t>(Role::observer) + 1 == kRoles.size());
 }  // namespace

@@ -69,6 +69,8 @@ VerdictKind from_wire(wire::VerdictKind kind) {
       return VerdictKind::infra_error;
     case wire::VerdictKind::CANCELLED:
       return VerdictKind::cancelled;
+    case wire::VerdictKind::BUDGET_EXHAUSTED:
+      return VerdictKind::budget_exhausted;
   }
   fail("message: unknown verdict {}", static_cast<unsigned>(kind));
 }
@@ -185,12 +187,14 @@ Graded get(wire::Graded::Reader in) {
   m.index = in.getIndex();
   for (auto part : in.getParts()) {
     auto v = part.getVerdict();
-    m.parts.push_back(
-        {str(part.getName()),
-         part.getWeight(),
-         {from_wire(v.getKind()), v.getScore(), str(v.getReason()), str(v.getEvidence()), str(v.getHash())}});
+    m.parts.push_back({str(part.getName()),
+                       part.getWeight(),
+                       {from_wire(v.getKind()), v.getScore(), str(v.getReason()), str(v.getEvidence()),
+                        str(v.getHash()), v.getReused(), v.getCalls(), v.getTokens()},
+                       part.getSeconds()});
   }
   m.seconds = in.getSeconds();
+  m.waited_s = in.getWaitedS();
   return m;
 }
 

@@ -71,6 +71,8 @@ wire::VerdictKind to_wire(VerdictKind kind) {
       return wire::VerdictKind::INFRA_ERROR;
     case VerdictKind::cancelled:
       return wire::VerdictKind::CANCELLED;
+    case VerdictKind::budget_exhausted:
+      return wire::VerdictKind::BUDGET_EXHAUSTED;
   }
   throw std::logic_error("verdict out of range");
 }
@@ -234,8 +236,13 @@ void put(wire::Envelope::Builder e, const Graded& m) {
     v.setReason(data(verdict.reason));
     v.setEvidence(data(verdict.evidence));
     v.setHash(text(verdict.hash));
+    v.setReused(verdict.reused);
+    v.setCalls(verdict.calls);
+    v.setTokens(verdict.tokens);
+    parts[i].setSeconds(m.parts[i].seconds);
   }
   out.setSeconds(m.seconds);
+  out.setWaitedS(m.waited_s);
 }
 
 void put(wire::Envelope::Builder e, const Cancel& m) {

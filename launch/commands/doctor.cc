@@ -1,4 +1,5 @@
 // cohort doctor: what this machine offers.
+#include <curl/curl.h>
 #include <dlfcn.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -143,6 +144,11 @@ Finding nccl() {
   return {"NCCL", "none"};
 }
 
+// "libcurl/7.88.1" of all that it lists.
+std::string first_word(const std::string& text) {
+  return text.substr(0, text.find(' '));
+}
+
 std::vector<Finding> own_programs() {
   const auto folder = std::filesystem::read_symlink("/proc/self/exe").parent_path();
   std::vector<Finding> out;
@@ -164,6 +170,7 @@ int command_doctor(int argc, char** argv) {
                                    disk(),
                                    gpus(),
                                    nccl(),
+                                   {"libcurl", first_word(curl_version()) + ", for judges' endpoints"},
                                    program("MPI", "mpirun --version", true),
                                    namespaces(),
                                    filters(),

@@ -235,7 +235,7 @@ Json summarize(const EvalFlags& flags, const std::vector<Problem>& problems) {
     std::vector<Vote> votes;
     for (const Result& r : p.results) {
       truncated += r.completion.finish_reason == "length";
-      if (r.verdict.kind == VerdictKind::infra_error || r.verdict.kind == VerdictKind::cancelled) {
+      if (is_no_reward(r.verdict.kind)) {
         ++ungraded;
         continue;
       }

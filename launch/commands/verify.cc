@@ -11,6 +11,7 @@
 
 #include "launch/commands/lines.h"
 #include "launch/commands/parse.h"
+#include "launch/commands/replay.h"
 #include "reward/grader.h"
 #include "reward/record.h"
 #include "transport/base/log.h"
@@ -22,11 +23,12 @@ using Json = nlohmann::ordered_json;
 
 // The fields a kind reads; the others are the user's and come out again.
 const std::set<std::string>& own_fields(const std::string& kind) {
+  // of judge, language_consistency and process: the whole record is theirs, and comes out again
   static const std::set<std::string> math = {"gold", "response"},
                                      countdown = {"numbers", "target", "response"}, format = {"response"},
                                      code = {"language",  "source",      "response", "tests",
                                              "test_code", "entry_point", "limits"};
-  return kind == "math" ? math : kind == "countdown" ? countdown : kind == "format" ? format : code;
+  return kind == "math" ? math : kind == "countdown" ? countdown : kind == "code" ? code : format;
 }
 
 struct Graders {
@@ -57,7 +59,7 @@ void grade(const std::string& kind, const Graders& graders, Item& item) {
   Grader& grader = field == std::string("source") ? *graders.source : *graders.response;
   const std::atomic<bool> never = false;
   const Verdict verdict = grader.grade(input, never);
-  item.infra = verdict.kind == VerdictKind::infra_error;
+  item.infra = is_no_reward(verdict.kind);
   if (item.infra && verdict.reason.starts_with("the record")) {  // the line's fault
     item.error = verdict.reason;
     return;
@@ -176,15 +178,23 @@ int command_verify(int argc, char** argv) {
   std::string kind, input, output = "-";
   std::vector<std::string> sets;
   int concurrency = 0;
-  CLI::App app("Grades answers: one typed verdict a line, in the order of the input.");
-  app.add_option("kind", kind, "math, code, countdown or format")
+  if (argc > 1 && std::string(argv[1]) == "replay") {
+    std::string name = "cohort verify replay";
+    argv[1] = name.data();
+    return command_replay(argc - 1, argv + 1);
+  }
+  CLI::App app(
+      "Grades answers: one typed verdict a line, in the order of the input. `verify replay RUN ID` grades a "
+      "completion of a run again.");
+  app.add_option("kind", kind, "math, code, countdown, format, judge, language_consistency or process")
       ->required()
-      ->check(CLI::IsMember({"math", "code", "countdown", "format"}));
+      ->check(
+          CLI::IsMember({"math", "code", "countdown", "format", "judge", "language_consistency", "process"}));
   app.add_option("--input", input,
                  "JSON lines, - for standard input. math: {id, gold, response}; countdown: {id, numbers, "
                  "target, response}; "
                  "format: {id, response}; code: {id, language, source | response, tests | test_code (+ "
-                 "entry_point), limits}")
+                 "entry_point), limits}; the others: {id, response, and what their options name}")
       ->required();
   app.add_option("--output", output, "where the verdicts go, - for standard output")->capture_default_str();
   app.add_option("--set", sets,

@@ -1,17 +1,36 @@
-// An answer as it stands in a text or a \boxed{}: what value, unit and digits it states, and whether two
-// state the same.
+// An answer as it stands in a text or a \boxed{}: read into what kind of thing it is, and whether two state the
+// same.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "reward/math/exact.h"
+#include "reward/math/tree.h"
+#include "reward/math/units.h"
 
 namespace cohort::math {
 
 struct Answer {
-  Exact value;
+  enum class Kind {
+    value,       // a number or an expression in free variables
+    sequence,    // ordered, in brackets: a point, a vector, perhaps an interval
+    collection,  // without order: {1, 2}; 1, 2; 1 or 2; 1 ± 2
+    region,      // intervals and points of the real line
+    matrix,
+    relation,  // equations and inequalities between expressions
+    ratio,     // 3:2
+    choice,    // A … J
+    text,
+  };
+  Kind kind = Kind::text;
+
+  // value
+  Tree tree;
+  std::optional<Tree> tight;  // the other reading of a/bc
+  int sign = 1;               // which of ± this is
   // A decimal literal standing alone: digits after the point (negative with an exponent) and significant
   // digits shown.
   struct Shown {
@@ -20,26 +39,45 @@ struct Answer {
   };
   std::optional<Shown> shown;
   bool percent = false;
-  std::string unit;  // lower case, singular, "" for none
+  Unit unit;
+  std::optional<Unit>
+      glued;  // "5m": with this unit, the value is `bare`; or a product, and then it is `tree`
+  Tree bare;
+  std::vector<Tree> also;  // "2+3=5": must have the same value
+
+  // "x" in x = 5, x > 2, x in [1, 2]; "" for none.
+  std::string name;
+
+  // sequence, collection, ratio, matrix (row by row)
+  std::vector<Answer> items;
+  char open = 0, close = 0;
+  size_t columns = 0;
+  bool listed = false;       // a collection of bare commas
+  bool tight_comma = false;  // "1,2": perhaps a decimal comma
+  bool bare_list = false;    // no brackets at all
+
+  // region: a union of intervals without some points; nothing in `low` or `high` means infinity
+  struct Interval {
+    std::vector<Answer> low, high;
+    bool low_closed = false, high_closed = false;
+  };
+  std::vector<Interval> intervals;
+  std::vector<Answer> excluded;
+
+  // relation
+  std::vector<Tree> sides;
+  std::vector<Tok> relations;
+
+  // choice, and beside a text or value when it begins with one: "B) seven"
+  char choice = 0;
+
+  std::string text;  // canonical spelling of the whole
 };
 
-// Reads: whole numbers with or without thousands separators (1,234 1{,}234 1\,234), decimals, 1.5e3, + - * /
-// ^, \frac, mixed numbers, \sqrt, parentheses, percent, currency signs, degrees, trailing units, "x = 5",
-// LaTeX spacing and \text. Nothing for what it does not cover wholly; bounded in time and stack for any
-// bytes.
+// Nothing only for what is empty or too long; what is not understood is a text. Bounded in time and stack for
+// any bytes.
 std::optional<Answer> read_answer(std::string_view text);
-// The same for the longest beginning of `text` that is an answer, when no digit stands in what is left.
+// The same for a sentence's beginning: "18 because …", "(1, 2), which …".
 std::optional<Answer> read_leading_answer(std::string_view text);
-
-enum class Equality { equal, different, unknown };
-
-// Exact equality, except that a decimal equals an exact value when it is its correct rounding or truncation
-// to the digits shown and shows at least `decimal_digits` significant ones. A unit or percent sign that only
-// one side has is dropped; known units are converted; unlike unknown ones leave it unknown.
-Equality compare(const Answer& gold, const Answer& given, int decimal_digits);
-
-// Texts that are no numbers: spelling details of LaTeX and white space aside. Equal texts are equal, two
-// different choice letters or yes/no words are different, everything else is unknown.
-Equality compare_texts(std::string_view gold, std::string_view given);
 
 }  // namespace cohort::math

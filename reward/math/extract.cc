@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cctype>
 
-#include "reward/math/lexical.h"
-
 namespace cohort::math {
 namespace {
 
@@ -52,6 +50,19 @@ std::vector<std::pair<size_t, size_t>> find_boxes(std::string_view text) {
   return boxes;
 }
 
+// Whether `text` begins with `word` (lower case) in any case.
+bool same_letters(std::string_view text, std::string_view word) {
+  if (text.size() < word.size()) return false;
+  for (size_t i = 0; i < word.size(); ++i)
+    if ((text[i] | 0x20) != word[i]) return false;
+  return true;
+}
+size_t find_answer(std::string_view text, size_t from) {
+  for (size_t at = from; (at = text.find_first_of("wW", at)) != std::string_view::npos; ++at)
+    if (at >= from + 3 && same_letters(text.substr(at - 3), "answer")) return at - 3;
+  return std::string_view::npos;
+}
+
 std::string sentence_at(std::string_view text, size_t begin) {
   size_t end = begin;
   for (; end < text.size() && text[end] != '\n' && end - begin < kLongestSentence; ++end) {
@@ -85,21 +96,21 @@ std::vector<Stated> find_statements(std::string_view text) {
   for (const auto& [begin, end] : find_boxes(text))
     if (out.size() <= kMaxStatements)
       out.push_back({Source::boxed, std::string(text.substr(begin, std::min(end - begin, kLongest)))});
-  std::string lower(text);
-  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  constexpr std::string_view word = "answer";
-  for (size_t at = lower.find(word); at != std::string::npos && out.size() <= kMaxStatements;
-       at = lower.find(word, at + 1)) {
-    size_t after = at + word.size();
+  for (size_t at = find_answer(text, 0); at != std::string_view::npos && out.size() <= kMaxStatements;
+       at = find_answer(text, at)) {
+    at += 6;
+    size_t after = at;
     auto skip = [&](std::string_view what) {
-      while (after < lower.size() && what.find(lower[after]) != std::string_view::npos) ++after;
+      while (after < text.size() && what.find(text[after]) != std::string_view::npos) ++after;
     };
     skip(" *");
     bool stated = false;
     for (std::string_view verb : {"is", ":", "="}) {
-      if (lower.compare(after, verb.size(), verb) != 0) continue;
+      const bool there =
+          verb == "is" ? same_letters(text.substr(after), verb) : text.substr(after).starts_with(verb);
+      if (!there) continue;
       const size_t next = after + verb.size();
-      if (verb == "is" && next < lower.size() && std::isalnum(static_cast<unsigned char>(lower[next])))
+      if (verb == "is" && next < text.size() && std::isalnum(static_cast<unsigned char>(text[next])))
         continue;
       after = next;
       stated = true;
@@ -116,7 +127,7 @@ std::vector<Stated> find_statements(std::string_view text) {
     const size_t begin = at + 4;
     const size_t end = std::min({text.find('\n', begin), text.size(), begin + kLongest});
     const std::string line(text.substr(begin, end - begin));
-    if (!blank(line)) out.push_back({Source::hashes, line});
+    if (!blank(line) && line.find("\\boxed") == std::string::npos) out.push_back({Source::hashes, line});
   }
   return out;
 }

@@ -1,8 +1,8 @@
 #include "reward/math/math_grader.h"
 
 #include "reward/math/answer.h"
+#include "reward/math/compare.h"
 #include "reward/math/extract.h"
-#include "reward/math/lexical.h"
 #include "reward/record.h"
 
 namespace cohort {
@@ -21,6 +21,8 @@ std::string_view inside_answer_tags(std::string_view text) {
 
 // The gold field may be the bare answer or a worked solution (GSM8K's "… #### 18", MATH's "… \boxed{…}").
 std::string gold_answer(std::string_view gold) {
+  if (gold.find('#') == std::string_view::npos && gold.find("box") == std::string_view::npos)
+    return std::string(gold);
   const std::vector<Stated> stated = math::find_statements(gold);
   const Stated* best = nullptr;
   for (const Stated& s : stated)
@@ -41,19 +43,24 @@ std::optional<Stated> find_final(std::string_view text, const std::vector<Stated
   if (best) return *best;
   const std::string_view whole = trim(text);
   if (whole.empty()) return {};
-  if (whole.size() <= 200 &&
-      (math::read_answer(whole) || whole.find_first_of(" \n") == std::string_view::npos))
-    return Stated{Source::whole_text, std::string(whole)};
-  if (options.last_number)
-    if (std::string number = math::last_number(text); !number.empty())
-      return Stated{Source::last_number, number};
+  if (whole.size() <= 200) {
+    const std::optional<Answer> answer = math::read_answer(whole);
+    if ((answer && answer->kind != Answer::Kind::text) ||
+        whole.find_first_of(" \n") == std::string_view::npos)
+      return Stated{Source::whole_text, std::string(whole)};
+  }
+  if (options.last_number) {
+    const std::string number =
+        math::is_ascii(text) ? math::last_number(text) : math::last_number(math::fold_digits(text));
+    if (!number.empty()) return Stated{Source::last_number, number};
+  }
   return {};
 }
 
 class MathGrader : public RecordGrader {
  public:
   explicit MathGrader(const MathOptions& options)
-      : RecordGrader("math", 1, write_options(options)), options_(options) {}
+      : RecordGrader("math", 2, write_options(options)), options_(options) {}
 
  protected:
   Verdict decide(const nlohmann::json& record, const GradeInput& input,
@@ -81,33 +88,36 @@ Verdict grade_math(std::string_view gold_text, std::string_view response, const 
     return make_verdict(VerdictKind::failed, 0,
                         fmt::format("states more than {} answers", math::kMaxStatements), evidence);
   const std::optional<Stated> final = find_final(text, stated, options);
-  if (!final || math::simplify(final->text).empty())
+  if (!final) return make_verdict(VerdictKind::no_answer, 0, "no answer was found", evidence);
+  const std::optional<Answer> right = math::read_answer(gold), given = read(*final);
+  if (!given && final->text.size() <= math::kMaxText &&
+      trim(final->text).find_first_not_of("$.{} ") == std::string_view::npos)
     return make_verdict(VerdictKind::no_answer, 0, "no answer was found", evidence);
   evidence["answer"] = final->text.substr(0, 200);
   evidence["source"] = math::to_string(final->source);
 
-  const std::optional<Answer> right = math::read_answer(gold), given = read(*final);
-  if (right) evidence["gold_value"] = right->value.text();
-  if (given) evidence["value"] = given->value.text();
+  const math::CompareOptions how{options.decimal_digits, options.ordered_lists};
+  math::Budget budget(options.max_steps);  // of the whole check
   Equality equality = Equality::unknown;
-  if (right && given)
-    equality = math::compare(*right, *given, options.decimal_digits);
-  else if (!right || final->source != Source::last_number)
-    equality = math::compare_texts(gold, final->text);
-
-  if (equality == Equality::equal && given) {
+  if (right && given) equality = math::compare(*right, *given, how, budget);
+  if (equality == Equality::equal && stated.size() > 1) {
     for (const Stated& other : stated) {
-      const std::optional<Answer> value =
-          math::read_answer(other.text);  // only what reads wholly as an answer
-      if (value && math::compare(*given, *value, options.decimal_digits) == Equality::different) {
-        evidence["also"] = other.text.substr(0, 200);
-        return make_verdict(VerdictKind::failed, 0, "states several different answers", evidence);
-      }
+      if (other.text == final->text) continue;
+      if (!budget.try_spend(static_cast<int64_t>(other.text.size())))
+        return make_verdict(VerdictKind::unknown, 0, "too many statements to compare with each other",
+                            evidence);
+      // beside a text only statements of its own kind say anything
+      const std::optional<Answer> value = math::read_answer(other.text);
+      const bool text = given->kind == Answer::Kind::text || given->kind == Answer::Kind::choice;
+      if (!value || (value->kind == Answer::Kind::text && !text) || (text && other.source != final->source))
+        continue;
+      if (math::compare(*given, *value, how, budget) != Equality::different) continue;
+      evidence["also"] = other.text.substr(0, 200);
+      return make_verdict(VerdictKind::failed, 0, "states several different answers", evidence);
     }
-  } else if (equality == Equality::equal) {
-    for (const Stated& other : stated)
-      if (other.source == final->source && math::compare_texts(gold, other.text) == Equality::different)
-        return make_verdict(VerdictKind::failed, 0, "states several different answers", evidence);
+    if (budget.spent())
+      return make_verdict(VerdictKind::unknown, 0, "too many statements to compare with each other",
+                          evidence);
   }
   switch (equality) {
     case Equality::equal:
@@ -117,9 +127,11 @@ Verdict grade_math(std::string_view gold_text, std::string_view response, const 
     case Equality::unknown:
       break;
   }
-  const char* reason = !right   ? "the gold answer is not one this checker reads"
-                       : !given ? "the answer is not one this checker reads"
-                                : "cannot be compared";
+  auto unread = [](const std::optional<Answer>& a) { return !a || a->kind == Answer::Kind::text; };
+  const char* reason = unread(right)    ? "the gold answer is not one this checker reads"
+                       : unread(given)  ? "the answer is not one this checker reads"
+                       : budget.spent() ? "the step budget is spent"
+                                        : "cannot be decided";
   return make_verdict(VerdictKind::unknown, 0, reason, evidence);
 }
 

@@ -15,7 +15,9 @@ struct MathOptions {
   std::string gold_field = "gold";
   int decimal_digits = 4;
   bool last_number = true;
+  bool ordered_lists = false;
   int max_chars = 1000000;
+  int max_steps = 200000;
 
   template <class V>
   void visit(V& v) {
@@ -26,7 +28,12 @@ struct MathOptions {
       "digits",
       between(1, 1000));
     v("last_number", last_number, "without any statement of an answer the last number counts");
+    v("ordered_lists", ordered_lists,
+      "\"1, 2\" without brackets differs from \"2, 1\"; by default such a list is a set of answers");
     v("max_chars", max_chars, "a longer completion is unknown, unread", at_least(1));
+    v("max_steps", max_steps,
+      "work a check may take, in steps of about 0.1 microseconds; above it the verdict is unknown",
+      at_least(100));
   }
 };
 

@@ -100,8 +100,8 @@ TEST_F(Direct, StrangersAreAskedWhoTheyAreAndOtherRunsRefused) {
   h.run_id.clear();
   h.protocol = 99;
   say("x", h);
-  EXPECT_NE(take<Refused>("x").at(0).reason.find("protocol 1 here, 99 there"), std::string::npos);
-  h.protocol = 1;
+  EXPECT_NE(take<Refused>("x").at(0).reason.find("protocol 2 here, 99 there"), std::string::npos);
+  h.protocol = Hello{}.protocol;
   h.host = "one";
   say("x", h);
   EXPECT_EQ(take<Welcome>("x").size(), 1u);

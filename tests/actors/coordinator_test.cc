@@ -93,6 +93,19 @@ TEST_F(Direct, AnInfrastructureErrorIsTriedElsewhereAndNeverARewardOfZero) {
   EXPECT_EQ(take<Cancel>("a").at(0).group, group) << "nobody needs to sample the rest";
 }
 
+TEST_F(Direct, AGraderThatLeavesInOrderCostsNoAttempt) {
+  start();
+  join(Role::rollout, "a", 1);
+  const GroupId group = take<Lease>("a").at(0).group;
+  join(Role::reward, "r1", 1);
+  say("a", completion(group, 0));
+  ASSERT_EQ(take<GradeJob>("r1").size(), 1u);
+  say("r1", Goodbye{"asked to stop"});
+  join(Role::reward, "r1", 1);
+  EXPECT_EQ(take<GradeJob>("r1").size(), 1u) << "at once, by the same name";
+  EXPECT_EQ(number("SELECT COUNT(*) FROM infra_errors"), 0);
+}
+
 TEST_F(Direct, AScoreThatIsNoNumberIsAFaultOfOurs) {
   start();
   join(Role::rollout, "a", 1);

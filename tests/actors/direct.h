@@ -1,4 +1,4 @@
-// A coordinator driven message by message: the fixture of the tests that look at single answers.
+// A coordinator driven by hand: messages go in one by one, and what it sends is a list a peer.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -10,13 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "actors/coordinator.h"
 #include "tests/actors/fake_run.h"
 #include "tests/actors/run_check.h"
 #include "transport/base/log.h"
 
 namespace cohort::testing {
 
-// A coordinator whose peers are a list of what it sent them; messages go in by hand.
 class Direct : public ::testing::Test {
  protected:
   void SetUp() override {

@@ -237,7 +237,7 @@ TEST(Options, ReadFromTheRunFile) {
   auto error = [&](const std::string& more) {
     return error_of([&] { read_coordinator_config(TomlTable::parse(text + more, "r.toml"), ""); });
   };
-  EXPECT_NE(error("[coordinator]\nhttp_port = 80\n").find("http_port"), std::string::npos);
+  EXPECT_NE(error("[coordinator]\nhttp_port = 70000\n").find("http_port"), std::string::npos);
   EXPECT_NE(error("[async]\ngroups_per_batch = 0\n").find("r.toml:16"), std::string::npos);
 }
 

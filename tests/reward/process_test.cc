@@ -1,7 +1,9 @@
 #include "reward/process.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -26,6 +28,7 @@ for line in sys.stdin:
     text = job["completion"]
     answer = {"id": job["id"], "score": 0.25, "reason": "pid %d" % os.getpid(), "evidence": {"n": job["record"].get("n")}}
     if text == "die": sys.exit(3)
+    if text == "last": print(json.dumps(answer), flush=True); sys.exit(0)
     if text == "sleep": time.sleep(60)
     if text == "garbage": print("garbage", flush=True); continue
     if text == "late": print(json.dumps({"id": 0, "score": 9}))
@@ -94,6 +97,82 @@ TEST(Process, FaultsAreNeverAScoreAndTheNextJobWorks) {
   auto absent = make_process_grader(TomlTable::parse("command = [\"/no/such/program\"]\n", "t.toml"));
   EXPECT_EQ(ask(*absent, "x").kind, K::infra_error);
   EXPECT_THROW(make_process_grader(TomlTable::parse("instances = 1\n", "t.toml")), Error);
+}
+
+TEST(Process, OneThatEndedBetweenTwoJobsIsStartedAgain) {
+  if (!have_python()) GTEST_SKIP() << "python3 is not there";
+  auto g = make();
+  std::string before;
+  for (int i = 0; i < 5; ++i) {
+    const Verdict v = ask(*g, "last");
+    EXPECT_EQ(v.kind, K::passed) << v.reason;
+    EXPECT_NE(v.reason, before) << "another process";
+    before = v.reason;
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+  EXPECT_EQ(ask(*g, "die").reason, "process: the program ended: exit status 3");
+}
+
+TEST(Process, InTheJail) {
+  if (!have_python()) GTEST_SKIP() << "python3 is not there";
+  const std::string path = ::testing::TempDir() + "/jailed_reward_" + std::to_string(getpid()) + ".py";
+  const std::string secret = ::testing::TempDir() + "/jailed_secret_" + std::to_string(getpid());
+  std::ofstream(secret) << "secret";
+  std::ofstream(path) << R"(
+import json, os, socket, sys
+for line in sys.stdin:
+    job = json.loads(line)
+    text = job["completion"]
+    if text == "die": sys.stderr.write("so be it\n"); sys.exit(3)
+    if text == "sleep":
+        if os.fork() == 0: os.setsid()
+        while True: pass
+    if text == "memory": x = b"x" * (1 << 30); x = x + x
+    seen = []
+    for name, attempt in (("secret", lambda: open(job["record"]["secret"]).read()),
+                          ("write", lambda: open("/usr/lib/x", "a")),
+                          ("network", lambda: socket.create_connection(("127.0.0.1", job["record"]["port"]), 1))):
+        try: attempt(); seen.append(name)
+        except OSError: pass
+    print(json.dumps({"id": job["id"], "score": 1, "reason": " ".join(seen), "evidence": {"pid": os.getpid()}}), flush=True)
+)";
+  auto g = make_process_grader(TomlTable::parse(
+      fmt::format("command = [\"python3\", \"{}\"]\njail = true\ntimeout_s = 10.0\nmemory_mb = 256\n", path),
+      "t.toml"));
+  const int listener = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(listen(listener, 4), 0);
+  socklen_t size = sizeof address;
+  getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+  const std::string record = nlohmann::json{{"secret", secret}, {"port", ntohs(address.sin_port)}}.dump();
+  auto graded = [&](const std::string& completion) {
+    GradeInput input;
+    input.record_json = record;
+    input.completion = completion;
+    return g->grade(input, false);
+  };
+  const Verdict first = graded("x");
+  EXPECT_EQ(first.kind, K::passed) << first.reason;
+  EXPECT_EQ(first.reason, "") << "what it reached outside";
+  EXPECT_EQ(graded("y").evidence, first.evidence) << "kept warm";
+  const Verdict died = graded("die");
+  EXPECT_EQ(died.kind, K::infra_error);
+  EXPECT_EQ(died.reason, "process: the program ended: exit status 3 (so be it)");
+  EXPECT_EQ(graded("x").kind, K::passed);
+  EXPECT_EQ(graded("memory").kind, K::infra_error);
+  EXPECT_EQ(graded("x").kind, K::passed);
+  g = make_process_grader(TomlTable::parse(
+      fmt::format("command = [\"python3\", \"{}\"]\njail = true\ntimeout_s = 1.5\n", path), "t.toml"));
+  EXPECT_EQ(graded("sleep").reason, "process: no answer in time");
+  for (int i = 0; i < 3 && graded("x").kind != K::passed; ++i) {  // a start may take longer on a busy machine
+  }
+  std::atomic<bool> cancelled = true;
+  EXPECT_EQ(g->grade({record, "", "x", "", 0}, cancelled).kind, K::cancelled);
+  g.reset();  // ends at once though the program would go on
+  close(listener);
 }
 
 TEST(Process, SeveralAtOnceAndCancelled) {

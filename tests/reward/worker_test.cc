@@ -113,6 +113,13 @@ TEST(RewardWorker, GradesWhatItIsGiven) {
   EXPECT_EQ(coordinator.all<Goodbye>()[0].reason, "over");
 }
 
+TEST(RewardWorker, TakesAsManyJobsAsItHasCores) {
+  FakeCoordinator coordinator(with(kCountdown));
+  Running worker(coordinator.endpoint());
+  ASSERT_TRUE(coordinator.wait(10, [](const auto& c) { return !c.template all<Credit>().empty(); }));
+  EXPECT_EQ(coordinator.all<Credit>()[0].granted, std::thread::hardware_concurrency());
+}
+
 TEST(RewardWorker, ParallelAndEarliestDeadlineFirst) {
   FakeCoordinator coordinator(with(sleepy(2)));
   Running worker(coordinator.endpoint());

@@ -134,10 +134,13 @@ class RandomMessages {
     return {u64(), u64(), u32(), text(), text(), text(), text(), u32(), static_cast<int64_t>(rng_())};
   }
   Graded make(Graded m) {
-    m = {u64(), u64(), u32(), {}, real()};
+    m = {u64(), u64(), u32(), {}, real(), real()};
     for (size_t i = size(4); i > 0; --i)
-      m.parts.push_back(
-          {text(), real(), {static_cast<VerdictKind>(one_of(0, 10)), real(), text(), text(), text()}});
+      m.parts.push_back({text(),
+                         real(),
+                         {static_cast<VerdictKind>(one_of(0, 11)), real(), text(), text(), text(),
+                          one_of(0, 1) == 1, u32(), u64()},
+                         real()});
     return m;
   }
   Cancel make(Cancel) { return {u64(), u64()}; }
