@@ -18,7 +18,7 @@ int join(int argc, char** argv) {
   if (auto code = begin_worker(app, argc, argv, "rollout",
                                {options.endpoint, options.name, options.give_up_s, options.stop}))
     return *code;
-  options.load_model = load_torch_model;
+  options.load_model = load_rollout_model;
   run_worker(options);
   return 0;
 }
