@@ -109,6 +109,65 @@ void Collectives::sum(std::span<double> values, bool all_here) {
   sum_in_rank_order(values, all_here);
 }
 
+void Collectives::reduce_scatter(std::span<float> values) {
+  if (size_ == 1 || values.empty()) return;
+  barrier();
+  const size_t ranks = static_cast<size_t>(size_), slice = values.size() / ranks;
+  const auto own = values.subspan(static_cast<size_t>(rank_) * slice, slice);
+  std::vector<float> out, pieces;
+  const size_t block =
+      std::max<size_t>(1, kBlock / ranks);  // of each slice: bounds the buffers, and MPI's int counts
+  for (size_t at = 0; at < slice; at += block) {
+    const size_t n = std::min(block, slice - at);
+    out.resize(n * ranks), pieces.resize(n * ranks);
+    for (size_t r = 0; r < ranks; ++r)
+      std::copy_n(values.begin() + static_cast<ptrdiff_t>(r * slice + at), n,
+                  out.begin() + static_cast<ptrdiff_t>(r * n));
+    MPI_Request request;
+    MPI_Ialltoall(out.data(), static_cast<int>(n), MPI_FLOAT, pieces.data(), static_cast<int>(n), MPI_FLOAT,
+                  comm_, &request);
+    wait(request, true);
+    for (size_t i = 0; i < n; ++i) {
+      double sum = 0;
+      for (size_t r = 0; r < ranks; ++r) sum += static_cast<double>(pieces[r * n + i]);
+      own[at + i] = static_cast<float>(sum);
+    }
+  }
+}
+
+void Collectives::all_gather(std::span<std::byte> values) {
+  if (size_ == 1 || values.empty()) return;
+  barrier();
+  MPI_Request request;
+  MPI_Iallgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values.data(),
+                 static_cast<int>(values.size() / static_cast<size_t>(size_)), MPI_BYTE, comm_, &request);
+  wait(request, true);
+}
+
+void Collectives::gather(std::span<const std::byte> mine, std::span<std::byte> all) {
+  if (size_ == 1) {
+    std::copy(mine.begin(), mine.end(), all.begin());
+    return;
+  }
+  barrier();
+  MPI_Request request;
+  const int bytes = static_cast<int>(mine.size());
+  MPI_Igather(mine.data(), bytes, MPI_BYTE, all.data(), bytes, MPI_BYTE, 0, comm_, &request);
+  wait(request, true);
+}
+
+void Collectives::scatter(std::span<const std::byte> all, std::span<std::byte> mine) {
+  if (size_ == 1) {
+    std::copy(all.begin(), all.end(), mine.begin());
+    return;
+  }
+  barrier();
+  MPI_Request request;
+  const int bytes = static_cast<int>(mine.size());
+  MPI_Iscatter(all.data(), bytes, MPI_BYTE, mine.data(), bytes, MPI_BYTE, 0, comm_, &request);
+  wait(request, true);
+}
+
 int64_t Collectives::min(int64_t value) {
   if (size_ == 1) return value;
   int64_t out = value;

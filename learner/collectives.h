@@ -32,6 +32,13 @@ class Collectives {
   // waiting for everybody to arrive can be left out.
   void sum(std::span<float> values, bool all_here = false);
   void sum(std::span<double> values, bool all_here = false);
+  // values: one slice a rank, size() of them. Afterwards the own slice holds the sum over ranks, added like sum().
+  void reduce_scatter(std::span<float> values);
+  // The own slice of values to all ranks.
+  void all_gather(std::span<std::byte> values);
+  // One slice a rank, to and from rank 0's `all` (elsewhere it may be empty).
+  void gather(std::span<const std::byte> mine, std::span<std::byte> all);
+  void scatter(std::span<const std::byte> all, std::span<std::byte> mine);
   int64_t min(int64_t value);
   int64_t max(int64_t value);
   void broadcast(std::span<std::byte> bytes, int root = 0);

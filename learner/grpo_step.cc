@@ -48,9 +48,9 @@ struct GrpoStep::Work {
   }
 };
 
-GrpoStep::GrpoStep(const GrpoStepOptions& options, Policy& policy, Policy* reference, AdamW& optimizer,
+GrpoStep::GrpoStep(const GrpoStepOptions& options, Policy& policy, Policy* reference, Updater& updater,
                    Collectives& ranks)
-    : options_(options), policy_(policy), reference_(reference), optimizer_(optimizer), ranks_(ranks) {
+    : options_(options), policy_(policy), reference_(reference), updater_(updater), ranks_(ranks) {
   check_grpo_options(options_.grpo);
 }
 
@@ -107,7 +107,8 @@ void GrpoStep::learn(Work& work, std::span<const int32_t> samples, const LossCou
     const Stopwatch time(work.forward_backward_s);
     std::vector<int64_t> lengths;
     for (int32_t i : samples) lengths.push_back(length_of(work.batch.samples[static_cast<size_t>(i)]));
-    for (const auto& micro : micro_batches(lengths, options_.micro_batch_tokens)) {
+    const auto micros = micro_batches(lengths, options_.micro_batch_tokens);
+    for (const auto& micro : micros) {
       PackedBatch pack;
       std::vector<float> behav, old, ref;
       std::vector<double> advantage;
@@ -136,15 +137,13 @@ void GrpoStep::learn(Work& work, std::span<const int32_t> samples, const LossCou
                 pack.cu_targets, advantage, scores.logprobs, o.recomputes() ? old : behav,
                 behav,           ref,       scores.entropy};
             work.sums.add(grpo_loss<float>(o, scale, in, counts, grad_logprobs, grad_entropy));
-          });
+          },
+          &micro == &micros.back() ? [this](size_t from) { updater_.complete(from); } : Policy::Complete());
     }
   }
-  {
-    const Stopwatch time(work.all_reduce_s);
-    ranks_.sum(policy_.gradients());
-  }
-  const Stopwatch time(work.optimizer_s);
-  const AdamW::Step step = optimizer_.step(policy_.parameters(), policy_.gradients());
+  const Updater::Step step = updater_.step();
+  work.all_reduce_s += step.exchange_s;
+  work.optimizer_s += step.update_s;
   work.updates += 1;
   work.skipped += step.skipped;
   work.grad_norm += step.grad_norm;

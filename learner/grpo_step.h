@@ -18,8 +18,8 @@
 
 #include "learner/collectives.h"
 #include "learner/grpo_loss.h"
-#include "learner/optimizer.h"
 #include "learner/policy.h"
+#include "learner/updater.h"
 #include "transport/messages.h"
 
 namespace cohort {
@@ -35,7 +35,7 @@ struct GrpoStepOptions {
 class GrpoStep {
  public:
   // `reference` may be null when kl_loss_coef is 0. All are borrowed.
-  GrpoStep(const GrpoStepOptions& options, Policy& policy, Policy* reference, AdamW& optimizer,
+  GrpoStep(const GrpoStepOptions& options, Policy& policy, Policy* reference, Updater& updater,
            Collectives& ranks);
 
   // Collective. Throws Error when the batch breaks a promise (a token staler than max_staleness or sampled by
@@ -54,7 +54,7 @@ class GrpoStep {
   GrpoStepOptions options_;
   Policy& policy_;
   Policy* reference_;
-  AdamW& optimizer_;
+  Updater& updater_;
   Collectives& ranks_;
 };
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "actors/overlong_buffer.h"
 #include "transport/base/options.h"
 
 namespace cohort {
@@ -55,6 +56,12 @@ inline auto enum_names(ModelInit) {
       {{ModelInit::pretrained, "pretrained"}, {ModelInit::random, "random"}}};
 }
 
+enum class WireDtype : uint8_t { same, float32, bfloat16 };
+inline auto enum_names(WireDtype) {
+  return std::array<std::pair<WireDtype, const char*>, 3>{
+      {{WireDtype::same, "same"}, {WireDtype::float32, "float32"}, {WireDtype::bfloat16, "bfloat16"}}};
+}
+
 // AdamW and its schedule; the same keys in [learner] and in [sft].
 struct OptimizerOptions {
   double learning_rate = 1e-6;
@@ -88,6 +95,8 @@ struct LearnerOptions : OptimizerOptions {
   int keep_checkpoints = 2;
   std::string dtype = "float32";
   std::string device = "cpu";
+  std::string recompute = "none";
+  WireDtype weight_dtype = WireDtype::same;
 
   template <class V>
   void visit(V& v) {
@@ -97,32 +106,18 @@ struct LearnerOptions : OptimizerOptions {
     v("micro_batch_tokens", micro_batch_tokens,
       "prompt and completion tokens of one forward and backward of a rank", at_least(1.0));
     v("keep_checkpoints", keep_checkpoints, "how many of the newest checkpoints are kept", at_least(1.0));
-    v("dtype", dtype, "of the forward pass; float32 on cpu");
-    v("device", device, "cpu");
-  }
-};
-
-// DAPO's soft punishment of long completions. The coordinator applies it to the reward, before groups are
-// compared.
-struct OverlongBuffer {
-  using is_options = void;
-  bool enable = false;
-  int len = 0;
-  double penalty_factor = 1;
-
-  template <class V>
-  void visit(V& v) {
-    v("enable", enable, "punish completions that come near max_new_tokens");
-    v("len", len, "the last so many tokens before max_new_tokens, over which the penalty grows from 0",
-      at_least(0.0));
-    v("penalty_factor", penalty_factor, "the penalty at max_new_tokens", at_least(0.0));
+    v("dtype", dtype,
+      "of weights and activations: float32, or on a GPU bfloat16 (master weights, sums and moments are "
+      "float32)");
+    v("device", device, "cpu, cuda (each rank the GPU of its place on its node) or cuda:N");
+    v("recompute", recompute,
+      "none; layer: keep only each layer's input for backward, a third more arithmetic (GPU)");
+    v("weight_dtype", weight_dtype, "of the published weights: float32, bfloat16, or same as dtype");
   }
 
-  // What is added to the reward: 0 down to -penalty_factor.
-  double penalty(int completion_tokens, int max_new_tokens) const {
-    if (!enable || len <= 0) return 0;
-    const int exceeds = completion_tokens - (max_new_tokens - len);
-    return exceeds <= 0 ? 0 : -penalty_factor * exceeds / len;
+  // What is published.
+  bool publishes_bf16() const {
+    return weight_dtype == WireDtype::bfloat16 || (weight_dtype == WireDtype::same && dtype == "bfloat16");
   }
 };
 
@@ -198,7 +193,7 @@ struct SftOptions : OptimizerOptions {
   int threads = 1;
   int64_t save_steps = 0, eval_steps = 0;
   int keep_checkpoints = 2;
-  std::string dtype = "float32", device = "cpu";
+  std::string dtype = "float32", device = "cpu", recompute = "none";
 
   template <class V>
   void visit(V& v) {
@@ -222,8 +217,9 @@ struct SftOptions : OptimizerOptions {
     v("save_steps", save_steps, "updates between checkpoints; 0: only at the end", at_least(0.0));
     v("eval_steps", eval_steps, "updates between evaluations; 0: only at the end", at_least(0.0));
     v("keep_checkpoints", keep_checkpoints, "how many of the newest checkpoints are kept", at_least(1.0));
-    v("dtype", dtype, "of the forward pass; float32 on cpu");
-    v("device", device, "cpu");
+    v("dtype", dtype, "of weights and activations: float32, or on a GPU bfloat16");
+    v("device", device, "cpu, cuda (each rank the GPU of its place on its node) or cuda:N");
+    v("recompute", recompute, "none; layer: keep only each layer's input for backward (GPU)");
   }
 };
 

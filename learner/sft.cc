@@ -88,9 +88,10 @@ class Tuner {
       if (ranks_.is_root()) log::info("sft stopped after step {}; the same command continues", step);
       return;
     }
+    const WeightSet weights = exact_weights(*updater_, policy_->config(), 0);
     on_root(ranks_, [&] {
-      ModelConfig config = policy_->config();
-      write_model_folder(o_.output, config, policy_->snapshot(0, DType::f32), config.dtype, o_.model);
+      const ModelConfig& config = policy_->config();
+      write_model_folder(o_.output, config, weights, config.dtype, o_.model);
       log::info("sft wrote {}", o_.output);
     });
   }
@@ -123,19 +124,20 @@ class Tuner {
             "{}: {} sequences are longer than {} tokens and were cut, {} of them had nothing left to learn",
             o_.train, train_.cut, data.max_length, train_.dropped);
     }
-    policy_.emplace(config, o_.device, o_.dtype, true);
-    if (o_.init == ModelInit::random)
-      policy_->init_random(static_cast<uint64_t>(run_.seed));
-    else
-      policy_->load(read_weights(o_.model, config, DType::f32));
-    optimizer_.emplace(o_, config.tensors(DType::f32), total_steps_);
+    policy_.emplace(config, o_.device, o_.dtype, true, o_.recompute);
+    const WeightSet weights = o_.init == ModelInit::random
+                                  ? random_weights(config, static_cast<uint64_t>(run_.seed))
+                                  : read_weights(o_.model, config, DType::f32);
+    policy_->load(weights);
+    updater_ = make_updater(o_, *policy_, ranks_, total_steps_);
+    updater_->start(weights);
     const std::vector<std::pair<std::string, std::string>> identity{
         {"kind", "sft"},
         {"train data", fmt::format("xxh3 {:016x}", train_.hash)},
         {"seed", std::to_string(run_.seed)},
         {"batch_size", std::to_string(o_.batch_size)},
         {"number of steps", std::to_string(total_steps_)}};
-    state_.emplace(run_.run_dir + "/sft-checkpoints", o_.keep_checkpoints, identity, *policy_, *optimizer_,
+    state_.emplace(run_.run_dir + "/sft-checkpoints", o_.keep_checkpoints, identity, *policy_, *updater_,
                    ranks_);
   }
 
@@ -156,16 +158,17 @@ class Tuner {
     return mine;
   }
 
-  // Calls `use` with each packed micro-batch of `mine`.
+  // Calls `use` with each packed micro-batch of `mine`, and whether it is the last.
   template <class Use>
   void packed(const std::vector<const SftSample*>& mine, const Use& use) const {
     std::vector<int64_t> lengths;
     for (const SftSample* s : mine) lengths.push_back(static_cast<int64_t>(s->tokens.size()));
-    for (const auto& micro : micro_batches(lengths, o_.micro_batch_tokens)) {
+    const auto micros = micro_batches(lengths, o_.micro_batch_tokens);
+    for (const auto& micro : micros) {
       PackedBatch pack;
       for (int32_t i : micro)
         pack.add_masked(mine[static_cast<size_t>(i)]->tokens, mine[static_cast<size_t>(i)]->learnt);
-      use(pack);
+      use(pack, &micro == &micros.back());
     }
   }
 
@@ -179,19 +182,19 @@ class Tuner {
     std::vector<double> told{0, stop_ ? 1.0 : 0.0, error_.empty() ? 0.0 : 1.0};
     double& loss = told[0];
     policy_->zero_gradients();
-    packed(mine, [&](const PackedBatch& pack) {
-      policy_->forward_backward(pack, 1, false,
-                                [&](const TokenScores& scores, std::span<float> grad, std::span<float>) {
-                                  for (float logprob : scores.logprobs)
-                                    loss -= static_cast<double>(logprob) / targets;
-                                  std::fill(grad.begin(), grad.end(), static_cast<float>(-1 / targets));
-                                });
+    packed(mine, [&](const PackedBatch& pack, bool last) {
+      policy_->forward_backward(
+          pack, 1, false,
+          [&](const TokenScores& scores, std::span<float> grad, std::span<float>) {
+            for (float logprob : scores.logprobs) loss -= static_cast<double>(logprob) / targets;
+            std::fill(grad.begin(), grad.end(), static_cast<float>(-1 / targets));
+          },
+          last ? [this](size_t from) { updater_->complete(from); } : Policy::Complete());
     });
     ranks_.sum(told);
-    ranks_.sum(policy_->gradients(), true);
     stopped_ = told[1] > 0;
     if (told[2] > 0) throw Error(ranks_.first_error(error_));
-    const AdamW::Step done = optimizer_->step(policy_->parameters(), policy_->gradients());
+    const AdamW::Step done = updater_->step(/*all_here=*/true);
     if (done.skipped && ++skipped_ >= 10)
       fail(
           "sft diverged: the gradient of {} steps in a row up to step {} was not finite; lower "
@@ -220,7 +223,7 @@ class Tuner {
     for (const SftSample& s : eval_.samples) all.push_back(&s);
     double targets = 0, tokens = 0;
     std::vector<double> loss{0};
-    packed(share(all, targets, tokens), [&](const PackedBatch& pack) {
+    packed(share(all, targets, tokens), [&](const PackedBatch& pack, bool) {
       for (float logprob : policy_->score(pack, 1).logprobs) loss[0] -= static_cast<double>(logprob);
     });
     ranks_.sum(loss);
@@ -235,7 +238,7 @@ class Tuner {
   SftData train_, eval_;
   std::optional<SampleOrder> order_;
   std::optional<Policy> policy_;
-  std::optional<AdamW> optimizer_;
+  std::unique_ptr<Updater> updater_;
   std::optional<TrainingState> state_;
   std::optional<MetricsFile> metrics_;  // rank 0
   int64_t total_steps_ = 0;

@@ -114,22 +114,24 @@ class Trainer {
   void load() {
     const ModelConfig config = ModelConfig::read(options_.model_path);
     const WeightSet weights = read_weights(options_.model_path, config, DType::f32);
-    policy_.emplace(config, options_.learner.device, options_.learner.dtype, true);
+    policy_.emplace(config, options_.learner.device, options_.learner.dtype, true,
+                    options_.learner.recompute);
     policy_->load(weights);
     if (options_.grpo.kl_loss_coef > 0) {
       reference_.emplace(config, options_.learner.device, options_.learner.dtype, false);
       reference_->load(weights);
     }
-    const int64_t updates = options_.total_steps * options_.grpo.mini_batches * options_.grpo.ppo_epochs;
-    optimizer_.emplace(options_.learner, config.tensors(DType::f32), updates);
     const GrpoStepOptions step{options_.grpo, options_.learner.micro_batch_tokens, options_.temperature,
                                static_cast<double>(options_.max_new_tokens),
                                static_cast<uint32_t>(options_.max_staleness)};
-    grpo_.emplace(step, *policy_, reference_ ? &*reference_ : nullptr, *optimizer_, ranks_);
+    const int64_t updates = options_.total_steps * options_.grpo.mini_batches * options_.grpo.ppo_epochs;
+    updater_ = make_updater(options_.learner, *policy_, ranks_, updates);
+    updater_->start(weights);
+    grpo_.emplace(step, *policy_, reference_ ? &*reference_ : nullptr, *updater_, ranks_);
     state_.emplace(
         options_.run_dir + "/checkpoints", options_.learner.keep_checkpoints,
         std::vector<std::pair<std::string, std::string>>{{"kind", "grpo"}, {"run_id", welcome_.run_id}},
-        *policy_, *optimizer_, ranks_);
+        *policy_, *updater_, ranks_);
   }
 
   void begin() {
@@ -235,8 +237,8 @@ class Trainer {
     on_root(ranks_, [this] { publish_from_root(); });
   }
   void publish_from_root() {
-    auto weights =
-        std::make_shared<WeightSet>(policy_->snapshot(static_cast<Version>(next_step_), DType::f32));
+    auto weights = std::make_shared<WeightSet>(policy_->snapshot(
+        static_cast<Version>(next_step_), options_.learner.publishes_bf16() ? DType::bf16 : DType::f32));
     const uint64_t bytes = weights->data.size();
     server_->publish(std::move(weights));
     link_.send(Published{static_cast<Version>(next_step_), server_->endpoint(), bytes});
@@ -256,12 +258,11 @@ class Trainer {
 
   void finish() {
     if (state_->saved() != next_step_) checkpoint();
+    const WeightSet weights = exact_weights(*updater_, policy_->config(), static_cast<Version>(next_step_));
     if (!stop_)
       on_root(ranks_, [&] {
         const ModelConfig& config = policy_->config();
-        write_model_folder(options_.run_dir + "/model", config,
-                           policy_->snapshot(static_cast<Version>(next_step_), DType::f32), config.dtype,
-                           options_.model_path);
+        write_model_folder(options_.run_dir + "/model", config, weights, config.dtype, options_.model_path);
       });
     log::info("leaves after step {}: {}", static_cast<int64_t>(next_step_) - 1, reason_);
     if (!link_.flush(30)) log::warn("the coordinator did not acknowledge everything within 30 s");
@@ -277,7 +278,7 @@ class Trainer {
   Welcome welcome_;
   TrainOptions options_;
   std::optional<Policy> policy_, reference_;
-  std::optional<AdamW> optimizer_;
+  std::unique_ptr<Updater> updater_;
   std::optional<GrpoStep> grpo_;
   std::optional<TrainingState> state_;
   std::optional<MetricsFile> metrics_;  // rank 0

@@ -34,17 +34,12 @@ void on_all(Collectives& ranks, const std::function<void()>& body) {
 }
 
 TrainingState::TrainingState(std::string dir, int keep,
-                             std::vector<std::pair<std::string, std::string>> identity, Policy& policy,
-                             AdamW& optimizer, Collectives& ranks)
-    : dir_(std::move(dir)),
-      keep_(keep),
-      identity_(std::move(identity)),
-      policy_(policy),
-      optimizer_(optimizer),
-      ranks_(ranks) {
+                             std::vector<std::pair<std::string, std::string>> identity, const Policy& policy,
+                             Updater& updater, Collectives& ranks)
+    : dir_(std::move(dir)), keep_(keep), identity_(std::move(identity)), updater_(updater), ranks_(ranks) {
   // the architecture only: what a folder says of tokens and dtype may be edited without making it another
   // model
-  const ModelConfig& c = policy_.config();
+  const ModelConfig& c = policy.config();
   identity_.emplace_back(
       "model",
       fmt::format("{} of {} layers, width {}, {}/{} heads of {}, MLP {}, vocabulary {}, {} parameters",
@@ -52,17 +47,13 @@ TrainingState::TrainingState(std::string dir, int keep,
                   c.intermediate_size, c.vocab_size, c.num_parameters()));
 }
 
-std::vector<CheckpointSection> TrainingState::sections() {
-  return {{"parameters", std::as_writable_bytes(policy_.parameters())},
-          {"adam_m", std::as_writable_bytes(optimizer_.first_moment())},
-          {"adam_v", std::as_writable_bytes(optimizer_.second_moment())}};
-}
-
 std::string TrainingState::save(uint64_t next_step, const std::map<std::string, std::string>& extra) {
   std::string path;
+  const std::vector<CheckpointSection> sections = updater_.collect();
   on_root(ranks_, [&] {
-    path = write_checkpoint(dir_, {identity_, next_step, optimizer_.updates(), extra}, sections(), keep_);
+    path = write_checkpoint(dir_, {identity_, next_step, updater_.updates(), extra}, sections, keep_);
   });
+  updater_.release();
   saved_ = next_step;
   return path;
 }
@@ -73,7 +64,7 @@ std::optional<CheckpointHeader> TrainingState::restore() {
   on_root(ranks_, [&] {
     const auto path = latest_checkpoint(dir_);
     if (!path) return;
-    header = read_checkpoint(*path, identity_, sections());
+    header = read_checkpoint(*path, identity_, updater_.room());
     text =
         nlohmann::json{{"next_step", header.next_step}, {"updates", header.updates}, {"extra", header.extra}}
             .dump();
@@ -83,8 +74,8 @@ std::optional<CheckpointHeader> TrainingState::restore() {
   const auto j = nlohmann::json::parse(text);
   header.identity = identity_;
   header.next_step = j.at("next_step"), header.updates = j.at("updates"), header.extra = j.at("extra");
-  for (CheckpointSection& s : sections()) ranks_.broadcast(s.bytes);
-  optimizer_.set_updates(header.updates);
+  updater_.spread(header.updates);
+  updater_.release();
   saved_ = header.next_step;
   return header;
 }

@@ -18,6 +18,9 @@
 #include "learner/model/decoder.h"
 #include "rollout/model_runner.h"
 #include "transport/base/error.h"
+#if COHORT_CUDA
+#include "learner/gpu/runtime.h"
+#endif
 
 namespace cohort {
 namespace {
@@ -159,13 +162,12 @@ torch::Dtype dtype_named(const std::string& name) {
 }
 
 torch::Device device_named(const std::string& name) {
-  try {
-    torch::Device device(name);
-    if (device.is_cpu() || torch::cuda::is_available()) return device;
-  } catch (const c10::Error&) {
-    fail_usage("device \"{}\": use cpu or cuda:N", name);
-  }
-  fail("device \"{}\": this build or this machine has no CUDA", name);
+  if (name == "cpu") return torch::kCPU;
+#if COHORT_CUDA
+  return torch::Device(torch::kCUDA, c10::DeviceIndex(gpu::open_device(name, "device")));
+#else
+  fail_usage("device \"{}\": this build has no CUDA; configure it with --preset cuda, or use cpu", name);
+#endif
 }
 
 class TorchRunner : public ModelRunner {
@@ -192,9 +194,10 @@ class TorchRunner : public ModelRunner {
   int32_t slot_length(int32_t slot) const override { return lengths_.at(size_t(slot)); }
   void reset_slot(int32_t slot) override { lengths_.at(size_t(slot)) = 0; }
 
-  void copy_slot(int32_t from, int32_t to) override {
+  bool copy_slot(int32_t from, int32_t to) override {
     if (from != to) cache_->copy(from, to, lengths_.at(size_t(from)));
     lengths_.at(size_t(to)) = lengths_.at(size_t(from));
+    return true;
   }
 
   void step(std::span<const SequenceStep> steps, std::span<Sampled> out) override {

@@ -53,7 +53,7 @@ Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v,
   for (size_t i = 0; i + 1 < cu_seqlens.size(); ++i) {
     const int64_t begin = cu_seqlens[i], n = cu_seqlens[i + 1] - begin;
     if (n == 0) continue;
-    if (!q.is_cpu()) {  // the library's fused kernels
+    if (!q.is_cpu() && q.element_size() == 2) {  // the library's fused kernels; float32 stays exact
       auto of = [&](const Tensor& x) { return x.narrow(0, begin, n).transpose(0, 1).unsqueeze(0); };
       Tensor o = at::scaled_dot_product_attention(of(q), of(k), of(v), {}, 0.0, /*is_causal=*/true, {},
                                                   /*enable_gqa=*/heads != kv_heads);

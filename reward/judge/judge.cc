@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <set>
+#include <map>
 #include <thread>
 
 #include "reward/judge/endpoint.h"
@@ -107,51 +107,69 @@ class JudgeGrader : public RecordGrader {
   }
 
  private:
-  // From the cache or the endpoint; never throws. Who asks what another thread is asking already waits for its answer.
+  // A question that is under way; who has the same one waits for it and shares its failure, so that an endpoint that is
+  // down is waited for once and not by one thread after the other.
+  struct UnderWay {
+    bool done = false;
+    std::exception_ptr error;
+  };
+
+  // From the cache, from a thread that asks the same, or from the endpoint; never throws.
   Answered ask(const std::map<std::string, std::string>& values, const Question& question,
                judge::Usage& usage, const std::atomic<bool>& cancelled) const {
     Answered out;
     try {
       const std::string key = key_of(values, question);
-      {
-        std::unique_lock lock(mutex_);
-        while (asking_.contains(key)) {
+      const auto mine = std::make_shared<UnderWay>();
+      for (std::unique_lock lock(mutex_);;) {
+        const auto [at, first] = asking_.emplace(key, mine);
+        if (first) break;
+        const std::shared_ptr<UnderWay> other = at->second;
+        while (!other->done) {
           if (cancelled.load(std::memory_order_relaxed)) return out;
           asked_.wait_for(lock, std::chrono::milliseconds(50));
         }
-        asking_.insert(key);
+        if (other->error) std::rethrow_exception(other->error);
       }
-      struct Done {
-        const JudgeGrader& grader;
-        const std::string& key;
-        ~Done() {
-          std::lock_guard lock(grader.mutex_);
-          grader.asking_.erase(key);
-          grader.asked_.notify_all();
-        }
-      } done{*this, key};
-      if (const auto kept = answers_.find(key)) {
-        const json j = json::parse(*kept);
-        out.answer = Answer{j.at("verdict"), j.at("score"), j.at("reason")};
-        out.cached = true;
-        return out;
+      try {
+        out = first_to_ask(key, values, question, usage, cancelled);
+      } catch (...) {
+        out.error = std::current_exception();
       }
-      std::string nonce;
-      const bool got =
-          endpoint_.ask([&] { return request(values, question, nonce); },
-                        [&](const std::string& text) { out.answer = judge::read_answer(text, form_, nonce); },
-                        usage, cancelled);
-      if (!got) {
-        out.answer.reset();
-        return out;
-      }
-      answers_.keep(key, dump_line({{"verdict", out.answer->verdict},
-                                    {"score", out.answer->score},
-                                    {"reason", out.answer->reason.substr(0, 400)}}));
+      std::lock_guard lock(mutex_);
+      mine->done = true;
+      mine->error = out.error;
+      asking_.erase(key);
+      asked_.notify_all();
     } catch (...) {
-      out.answer.reset();
       out.error = std::current_exception();
     }
+    if (out.error) out.answer.reset();
+    return out;
+  }
+
+  Answered first_to_ask(const std::string& key, const std::map<std::string, std::string>& values,
+                        const Question& question, judge::Usage& usage,
+                        const std::atomic<bool>& cancelled) const {
+    Answered out;
+    if (const auto kept = answers_.find(key)) {
+      const json j = json::parse(*kept);
+      out.answer = Answer{j.at("verdict"), j.at("score"), j.at("reason")};
+      out.cached = true;
+      return out;
+    }
+    std::string nonce;
+    const bool got =
+        endpoint_.ask([&] { return request(values, question, nonce); },
+                      [&](const std::string& text) { out.answer = judge::read_answer(text, form_, nonce); },
+                      usage, cancelled);
+    if (!got) {
+      out.answer.reset();
+      return out;
+    }
+    answers_.keep(key, dump_line({{"verdict", out.answer->verdict},
+                                  {"score", out.answer->score},
+                                  {"reason", out.answer->reason.substr(0, 400)}}));
     return out;
   }
 
@@ -243,7 +261,7 @@ class JudgeGrader : public RecordGrader {
   mutable judge::Endpoint endpoint_;
   mutable std::mutex mutex_;
   mutable std::condition_variable asked_;
-  mutable std::set<std::string> asking_;
+  mutable std::map<std::string, std::shared_ptr<UnderWay>> asking_;
 };
 
 Template read_template(const JudgeOptions& o, const TomlTable& table) {

@@ -151,7 +151,9 @@ struct Run {
   int64_t cpu_before = 0, oom_before = 0;
   int64_t box_before = 0;
   bool watched = false;
-  int64_t began_us = 0, looked_us = 0, busy_us = 0;
+  int pause_ms = kWatchMs;
+  int64_t began_us = 0, looked_us = 0, looked_cpu_us = 0, busy_us = 0, late_us = 0;
+  int looks = 0;
   Status status;
 
   void kill_all() {
@@ -166,6 +168,19 @@ struct Run {
     return group.cpu_us >= 0 ? group.cpu_us - used_us(RUSAGE_SELF) - cpu_before : 0;
   }
 
+  // What of the time since the last look was the program's own. It was not where the program was ready to run and
+  // other work had the cores, nor where we ourselves were not woken in time.
+  void count_time(bool running, int64_t cpu) {
+    const int64_t now = now_us(), interval = now - looked_us;
+    if (running || (cpu - looked_cpu_us) * 10 > interval)
+      busy_us += interval;
+    else if (interval > 2000 * pause_ms)
+      late_us += interval - 2000 * pause_ms;
+    looked_us = now;
+    looked_cpu_us = cpu;
+    status.delay_us = late_us + (busy_us > cpu ? busy_us - cpu : 0);
+  }
+
   // One look at everything that has a limit; sets status.reason.
   void check() {
     const CgroupUse group = read_cgroup(cell.cgroup_v2);
@@ -175,18 +190,19 @@ struct Run {
       const Usage usage = look(cell.namespaces ? "/box" : nullptr, box_before, job.memory_bytes);
       if (const int64_t seen = usage.cpu_us + used_us(RUSAGE_CHILDREN); seen > cpu) cpu = seen;
       memory = usage.memory_bytes;
-      const int64_t now = now_us();
-      if (usage.running) busy_us += now - looked_us;
-      looked_us = now;
+      count_time(usage.running, cpu);
       if (usage.processes > job.processes) status.reason = Status::processes;
       if (usage.box_full) status.reason = Status::files;
+      // a folder of the host has no limits of its own
+      if (!cell.namespaces && ++looks % 5 == 0 &&
+          folder_is_over(".", job.inodes + static_cast<int64_t>(job.n_files),
+                         job.initial_bytes + job.file_bytes + 4096LL * (job.n_files + 4)))
+        status.reason = Status::files;
     }
     if (memory > status.peak_bytes) status.peak_bytes = memory;
     if (memory > job.memory_bytes) status.reason = Status::memory;
     if (job.cpu_us > 0 && cpu > job.cpu_us) status.reason = Status::cpu;
-    // The wall clock is for programs that sleep. Time in which the program was ready to run and other work had
-    // the cores is not its own, so that a busy machine changes no verdict.
-    status.delay_us = busy_us > cpu ? busy_us - cpu : 0;
+    // The wall clock is for programs that sleep: a busy machine changes no verdict.
     if (job.wall_us > 0 && status.reason == Status::none &&
         now_us() - began_us - status.delay_us > job.wall_us)
       status.reason = Status::wall;
@@ -194,9 +210,6 @@ struct Run {
 
   // Until the program ends, a limit is passed or the worker says stop.
   void watch(int signals) {
-    const int pause = !cell.namespaces                ? kMachineWatchMs
-                      : fcntl(kOomFile, F_GETFD) >= 0 ? kGroupWatchMs
-                                                      : kWatchMs;
     int64_t looked_at = now_us();
     for (;;) {
       int wait_status = 0;
@@ -206,14 +219,15 @@ struct Run {
           return;
         }
       pollfd fds[2] = {{signals, POLLIN, 0}, {kSocket, POLLIN, 0}};
-      if (poll(fds, 2, pause) > 0) {
+      if (poll(fds, 2, pause_ms) > 0) {
         signalfd_siginfo ignored;
         if (fds[0].revents) [[maybe_unused]]
           ssize_t n = read(signals, &ignored, sizeof ignored);
         if (fds[1].revents & POLLIN) {
           Message message;
           if (!receive(kSocket, message)) _exit(kClosed);
-          if (message.request.kind == Request::stop && message.request.id == id) {
+          if (message.request.kind != Request::stop) _exit(kFailed);  // the worker has lost count
+          if (message.request.id == id) {
             status.reason = Status::stopped;
             return;
           }
@@ -221,7 +235,7 @@ struct Run {
           _exit(kClosed);  // the worker is gone; so is everything here, with us
         }
         // a storm of ending children must not put off the look
-        if (now_us() - looked_at < pause * 1000) continue;
+        if (now_us() - looked_at < pause_ms * 1000) continue;
       }
       looked_at = now_us();
       check();
@@ -301,17 +315,12 @@ void run_init(const Cell& cell, pid_t (*make_process)()) {
   }
   for (int bit : {1, 2, 3, 4})
     if (message.fds[bit] >= 0) close(message.fds[bit]);
-  Run run{cell,
-          job,
-          id,
-          program,
-          before.cpu_us - used_us(RUSAGE_SELF),
-          before.oom_kills,
-          box_before,
-          watched,
-          now_us(),
-          now_us(),
-          {}};
+  Run run{cell,       job,    id, program, before.cpu_us - used_us(RUSAGE_SELF), before.oom_kills,
+          box_before, watched};
+  run.pause_ms = !cell.namespaces                ? kMachineWatchMs
+                 : fcntl(kOomFile, F_GETFD) >= 0 ? kGroupWatchMs
+                                                 : kWatchMs;
+  run.began_us = run.looked_us = now_us();
   run.watch(signals);
   Status& status = run.status;
   status.wall_us = now_us() - run.began_us;

@@ -20,6 +20,7 @@
 #include <chrono>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 
 #include "reward/sandbox/cell.h"
 
@@ -194,6 +195,7 @@ Outcome serve(Cell& cell, const Job& job, bool namespaces, Handles& handles,
     one(handles.report.read, outcome.report, 4096, n_report);
     over = (job.stdout_fd < 0 && n_out + n_err > job.limits.output_bytes) || n_report > (1 << 20);
   };
+  std::optional<Status> failed;
   double stopped_at = -1;
   auto stop = [&](Ended why) {
     outcome.ended = why;
@@ -209,11 +211,12 @@ Outcome serve(Cell& cell, const Job& job, bool namespaces, Handles& handles,
     drain_all();
     if (fds[0].revents) {
       const auto reply = cell.receive(socket);
+      if (reply && reply->kind == Reply::failed && reply->id == id) failed = reply->status;
       if (reply && reply->kind == Reply::ended && (reply->id == id || reply->id == 0)) {
         drain_all();
         if (over && outcome.ended == Ended::exited) outcome.ended = Ended::output;
         whole = reply->id == id;
-        outcome = read_status(cell, job, reply->status, namespaces, std::move(outcome));
+        outcome = read_status(cell, job, failed ? *failed : reply->status, namespaces, std::move(outcome));
         if (reply->status.took) {
           outcome.taken = read_all(handles.taken.get());
           outcome.took = true;
@@ -258,19 +261,19 @@ class Jail::Cells {
     plan_.warm_environment.push_back(fmt::format("LD_PRELOAD=/proc/self/fd/{}", kWarmFd));
   }
 
-  std::unique_ptr<Cell> take(const std::vector<std::string>& show, bool fresh) {
-    {
-      const std::lock_guard lock(mutex_);
-      auto it = std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto& c) { return c->shown() == show; });
-      if (it == idle_.rend()) it = idle_.rbegin();
-      if (it != idle_.rend() && !fresh) {
-        std::unique_ptr<Cell> cell = std::move(*it);
-        idle_.erase(std::next(it).base());
-        return cell;
-      }
-    }
-    return std::make_unique<Cell>(plan_);
+  // Null when a new one has to be made.
+  std::unique_ptr<Cell> take(const std::vector<std::string>& show) {
+    const std::lock_guard lock(mutex_);
+    // the one used last: it is in the caches
+    auto it =
+        std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto& cell) { return cell->shown() == show; });
+    if (it == idle_.rend()) it = idle_.rbegin();
+    if (it == idle_.rend()) return nullptr;
+    std::unique_ptr<Cell> cell = std::move(*it);
+    idle_.erase(std::next(it).base());
+    return cell;
   }
+  std::unique_ptr<Cell> make() const { return std::make_unique<Cell>(plan_); }
   void give_back(std::unique_ptr<Cell> cell) {
     const std::lock_guard lock(mutex_);
     idle_.push_back(std::move(cell));
@@ -349,33 +352,32 @@ Outcome Jail::run(const Job& job, const std::atomic<bool>& cancelled) const {
   handles.add(Request::report, job.channel >= 0 ? job.channel : handles.report.write.get());
   handles.add(Request::taken, handles.taken.get());
 
+  struct Use {  // however this ends
+    Cells& cells;
+    std::unique_ptr<Cell> cell;
+    bool whole = false;
+    ~Use() {
+      if (whole) cells.give_back(std::move(cell));
+    }
+  };
   // An idle cell may have died since its last job, of the machine's memory shortage, say: one more is tried.
-  std::unique_ptr<Cell> cell;
-  for (int attempt = 0; !cell; ++attempt) {
-    cell = cells_->take(namespaces ? show : std::vector<std::string>{}, attempt > 0);
+  for (int attempt = 0;; ++attempt) {
+    Use use{*cells_, attempt > 0 ? nullptr : cells_->take(namespaces ? show : std::vector<std::string>{})};
+    if (!use.cell) use.cell = cells_->make();
     try {
-      if (namespaces && cell->shown() != show) cell->show(show);
-      if (namespaces && job.warm) cell->prepare_warm();
+      if (namespaces && use.cell->shown() != show) use.cell->show(show);
+      if (namespaces && job.warm) use.cell->prepare_warm();
     } catch (const InfraError&) {
       if (attempt > 0 || !show.empty()) throw;
-      cell.reset();
+      continue;
     }
+    int64_t files = 0;
+    for (const File& file : job.files) files += static_cast<int64_t>(file.content.size());
+    // what init and the kernel need for themselves, and the job's own files, are not the program's
+    use.cell->limit(job.limits.memory_bytes + files + (job.warm ? 64LL << 20 : 16LL << 20),
+                    job.limits.processes + 8);
+    return serve(*use.cell, job, namespaces, handles, cancelled, use.whole);
   }
-  int64_t files = 0;
-  for (const File& file : job.files) files += static_cast<int64_t>(file.content.size());
-  // what init and the kernel need for themselves, and the job's own files, are not the program's
-  cell->limit(job.limits.memory_bytes + files + (job.warm ? 64LL << 20 : 16LL << 20),
-              job.limits.processes + 8);
-  bool whole = false;
-  Outcome outcome;
-  try {
-    outcome = serve(*cell, job, namespaces, handles, cancelled, whole);
-  } catch (const InfraError&) {
-    if (whole) cells_->give_back(std::move(cell));
-    throw;
-  }
-  if (whole) cells_->give_back(std::move(cell));
-  return outcome;
 }
 
 }  // namespace cohort::sandbox

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -190,6 +191,41 @@ int64_t box_bytes(const char* box) {
 bool box_is_full(const char* box) {
   struct statfs info {};
   return statfs(box, &info) == 0 && (info.f_bfree == 0 || info.f_ffree == 0);
+}
+
+namespace {
+
+bool count_folder(int folder, int depth, int64_t& inodes, int64_t& bytes) {
+  alignas(8) char buffer[4096];
+  for (long n; (n = syscall(SYS_getdents64, folder, buffer, sizeof buffer)) > 0;)
+    for (long at = 0; at < n;) {
+      const Entry* entry = reinterpret_cast<const Entry*>(buffer + at);
+      at += entry->size;
+      struct stat info {};
+      if (strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0 ||
+          fstatat(folder, entry->name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+        continue;
+      bytes -= static_cast<int64_t>(info.st_blocks) * 512;
+      if (--inodes < 0 || bytes < 0) return true;
+      if (!S_ISDIR(info.st_mode)) continue;
+      if (depth == 0) return true;
+      const int next = openat(folder, entry->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+      if (next < 0) continue;
+      const bool over = count_folder(next, depth - 1, inodes, bytes);
+      close(next);
+      if (over) return true;
+    }
+  return false;
+}
+
+}  // namespace
+
+bool folder_is_over(const char* path, int64_t inodes, int64_t bytes) {
+  const int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return false;
+  const bool over = count_folder(folder, 32, inodes, bytes);
+  close(folder);
+  return over;
 }
 
 Usage look(const char* box, int64_t box_before, int64_t limit) {

@@ -29,6 +29,9 @@ Usage look(const char* box, int64_t box_before, int64_t limit);
 int64_t box_bytes(const char* box);
 bool box_is_full(const char* box);
 
+// Whether there is more in this folder and those in it. Stops counting at the limit, and at a depth of 32.
+bool folder_is_over(const char* path, int64_t inodes, int64_t bytes);
+
 // -1 and 0 without a cgroup. Both only ever grow; a cell's jobs look at the difference.
 struct CgroupUse {
   int64_t cpu_us = -1;

@@ -10,7 +10,9 @@
 //   mapped (id 1: become kInnerId)      keeper       pid of the process that keeps the cell
 //   show   (paths)                      answered     step done, or which step failed
 //   resident (argv; its socket)         answered
-//   job    (job; in out err …)          ended        how it ended; nothing of the job is alive
+//   job    (job; in out err …)          failed       the program could not be started; `ended` follows
+//                                       ended        how it ended; nothing of the job is alive. Only now may the
+//                                                    next job be sent
 //   stop                                             end the job with this id now
 #pragma once
 
@@ -84,7 +86,7 @@ struct Request {
 };
 
 struct Reply {
-  enum Kind : uint32_t { wants_maps, keeper, answered, ended };
+  enum Kind : uint32_t { wants_maps, keeper, answered, failed, ended };
   Kind kind;
   int32_t pid;
   uint64_t id;

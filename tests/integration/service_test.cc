@@ -233,10 +233,11 @@ class OtherHost {
            sh("netns del " + name() + "-try");
   }
   OtherHost() {
+    clear_dead();
     ok = sh("netns add " + name()) &&
          sh("link add " + cable() + " type veth peer name eth0 netns " + name()) &&
-         sh("addr add 10.231.77.1/30 dev " + cable()) && sh("link set " + cable() + " up") &&
-         inside("addr add 10.231.77.2/30 dev eth0") && inside("link set eth0 up");
+         sh("addr add " + address(1) + "/30 dev " + cable()) && sh("link set " + cable() + " up") &&
+         inside("addr add " + address(2) + "/30 dev eth0") && inside("link set eth0 up");
   }
   ~OtherHost() {
     sh("link del " + cable());
@@ -244,6 +245,11 @@ class OtherHost {
   }
   void plug(bool in) const { sh("link set " + cable() + (in ? " up" : " down")); }
   static std::string name() { return "cohort-" + std::to_string(getpid()); }
+  // Of our end (1) and its end (2); another pair for each test process, as several may run.
+  static std::string address(int end) {
+    const int pid = getpid();
+    return fmt::format("10.231.{}.{}", pid & 0xff, ((pid >> 8) & 0x3f) * 4 + end);
+  }
   bool ok = false;
 
  private:
@@ -252,6 +258,15 @@ class OtherHost {
     return std::system(("/usr/sbin/ip " + what + " 2>/dev/null").c_str()) == 0;
   }
   static bool inside(const std::string& what) { return sh("-n " + name() + " " + what); }
+  static void clear_dead() {  // its cable goes with it
+    std::error_code ec;
+    for (const auto& entry : std::filesystem::directory_iterator("/run/netns", ec)) {
+      const std::string name = entry.path().filename();
+      if (!name.starts_with("cohort-")) continue;
+      const int pid = std::atoi(name.c_str() + 7);
+      if (pid > 0 && kill(pid, 0) != 0) sh("netns del " + name);
+    }
+  }
 };
 
 TEST_F(Service, FromAnotherHostAndThroughACutCable) {
@@ -263,7 +278,7 @@ TEST_F(Service, FromAnotherHostAndThroughACutCable) {
          "    time.sleep(0.05)\n    print(json.dumps({'id': job['id'], 'score': "
          "int(job['completion'][-1]) % 2}), flush=True)\n";
   std::ofstream(dir_ + "/run.toml")
-      << link_config(dir_, 20, 4, 4) << "endpoint = \"tcp://10.231.77.1:0\"\n"
+      << link_config(dir_, 20, 4, 4) << fmt::format("endpoint = \"tcp://{}:0\"\n", OtherHost::address(1))
       << fmt::format(
              "[[reward]]\nkind = \"process\"\ncommand = [\"python3\", \"{}/slow.py\"]\ninstances = 2\n",
              dir_);

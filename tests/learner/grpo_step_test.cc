@@ -33,13 +33,15 @@ struct Tiny {
       : policy(tiny_config(), "cpu", "float32", true),
         reference(tiny_config(), "cpu", "float32", false),
         optimizer(optimizer_options, policy.config().tensors(DType::f32), 100),
-        grpo(step, policy, step.grpo.kl_loss_coef > 0 ? &reference : nullptr, optimizer, ranks) {
+        updater(make_replicated_updater(policy, optimizer, ranks)),
+        grpo(step, policy, step.grpo.kl_loss_coef > 0 ? &reference : nullptr, *updater, ranks) {
     policy.init_random(1);
     reference.init_random(2);
   }
   Collectives ranks;
   Policy policy, reference;
   AdamW optimizer;
+  std::unique_ptr<Updater> updater;
   GrpoStep grpo;
 };
 
@@ -232,10 +234,10 @@ TEST(TrainingState, ResumedIsBitEqualToUninterrupted) {
   Tiny whole, first, second;
   train(whole, 0, 4);
   train(first, 0, 2);
-  TrainingState(dir, 2, {{"run_id", "r"}}, first.policy, first.optimizer, first.ranks)
+  TrainingState(dir, 2, {{"run_id", "r"}}, first.policy, *first.updater, first.ranks)
       .save(2, {{"note", "x"}});
   second.policy.init_random(77);
-  TrainingState state(dir, 2, {{"run_id", "r"}}, second.policy, second.optimizer, second.ranks);
+  TrainingState state(dir, 2, {{"run_id", "r"}}, second.policy, *second.updater, second.ranks);
   const auto header = state.restore();
   ASSERT_TRUE(header);
   EXPECT_EQ(header->next_step, 2u);
@@ -245,7 +247,7 @@ TEST(TrainingState, ResumedIsBitEqualToUninterrupted) {
   EXPECT_EQ(copy(second.optimizer.first_moment()), copy(whole.optimizer.first_moment()));
   EXPECT_EQ(copy(second.optimizer.second_moment()), copy(whole.optimizer.second_moment()));
   EXPECT_THROW(
-      TrainingState(dir, 2, {{"run_id", "s"}}, second.policy, second.optimizer, second.ranks).restore(),
+      TrainingState(dir, 2, {{"run_id", "s"}}, second.policy, *second.updater, second.ranks).restore(),
       Error);
   std::filesystem::remove_all(dir);
 }

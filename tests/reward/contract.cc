@@ -33,7 +33,8 @@ std::vector<ContractCase> read_contract(const std::string& folder, const std::st
       text("name", c.name), text("group", c.group), text("title", c.title), text("verdict", c.verdict);
       text("stdin", c.input), text("stdout", c.output), text("test_code", c.test_code);
       text("entry_point", c.entry_point), text("record", c.record), text("limits", c.limits);
-      text("options", c.options), text("reason", c.reason), text("take", c.take);
+      text("options", c.options), text("reason", c.reason), text("take", c.take),
+          text("fallback", c.fallback);
       c.inputs = table.get_strings("stdin_each").value_or(std::vector<std::string>{c.input});
       c.absent = table.get_strings("absent").value_or(std::vector<std::string>{});
       if (const auto one =

@@ -14,7 +14,7 @@ struct ContractCase {
   std::string language, source;  // of the program
   std::string input, output = "ok";
   std::vector<std::string> inputs;  // one run for each; at least one
-  std::string test_code, entry_point, record, limits, options, reason, take;
+  std::string test_code, entry_point, record, limits, options, reason, take, fallback;
   std::vector<std::string> absent;
   double score = 0;
   int runs = 1;

@@ -146,7 +146,10 @@ TEST(Contract, EveryRowHoldsAndLeavesNothing) {
   const std::vector<ContractCase> all = cases(folder);
   ASSERT_GE(all.size(), 53u);
   // what a process makes once at its first use is made now
-  run_all({all.begin(), all.begin() + 1}, "", sandbox::Want::automatic);
+  std::vector<ContractCase> once = {all.front()};
+  for (const ContractCase& c : all)
+    if (c.name == "eq_always_agrees") once.push_back(c);  // the warm interpreter
+  run_all(once, "", sandbox::Want::automatic);
   const HostState before = HostState::now();
   for (const std::string& wrong : run_all(all, "", sandbox::Want::automatic)) EXPECT_EQ(wrong, "");
   EXPECT_EQ(HostState::now().added_since(before), "");
@@ -156,6 +159,24 @@ TEST(Contract, EveryRowHoldsAndLeavesNothing) {
   EXPECT_EQ(content, kSecret);
   for (const auto& entry : std::filesystem::directory_iterator(folder.path))
     EXPECT_EQ(entry.path().string(), folder.secret());
+}
+
+// Where the kernel refuses namespaces. A row with a `fallback` is held less well there, and says how it ends.
+TEST(Contract, TheFallbackHoldsItAsFarAsThePageSays) {
+  const HostFolder folder;
+  const AbstractListener listener;
+  std::vector<ContractCase> all = cases(folder);
+  for (ContractCase& c : all)
+    if (!c.fallback.empty()) {
+      c.verdict = c.fallback;
+      c.score = c.fallback == "passed" ? 1 : 0;
+      c.reason.clear();
+    }
+  run_all({all.begin(), all.begin() + 1}, "isolation = \"process\"", sandbox::Want::process);
+  const HostState before = HostState::now();
+  for (const std::string& wrong : run_all(all, "isolation = \"process\"", sandbox::Want::process))
+    EXPECT_EQ(wrong, "");
+  EXPECT_EQ(HostState::now().added_since(before), "");
 }
 
 // title → verdict, by group, from the table between the two marks.

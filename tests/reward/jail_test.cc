@@ -72,8 +72,10 @@ TEST(Jail, WhatAJobIsGiven) {
   EXPECT_EQ(shell(jail(), "kill -9 $$").signal, SIGKILL);
   Job missing;
   missing.argv = {"/usr/bin/no-such-program"};
-  EXPECT_THROW(jail().run(missing, kNever), InfraError);
-  EXPECT_EQ(shell(jail(), "echo again").out, "again\n");  // the cell is still good
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_THROW(jail().run(missing, kNever), InfraError);
+    EXPECT_EQ(shell(jail(), "echo again").out, "again\n");  // the cell is still good
+  }
 }
 
 TEST(Jail, ARunSeesNothingOfTheOneBefore) {

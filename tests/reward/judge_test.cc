@@ -492,6 +492,37 @@ TEST(Judge, SameContentIsAskedOnce) {
             grade(*make(judge, cache + "\ntimeout_s = 5"), "the same").hash);
 }
 
+TEST(Judge, OneThreadWaitsForAnEndpointThatIsDown) {
+  FakeJudge judge;
+  judge.always([](const FakeJudge::Asked& a, httplib::Response& r) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));  // until all are there
+    FakeJudge::status(503)(a, r);
+  });
+  auto g = make(judge, "patience_s = 0");
+  std::vector<std::thread> threads;
+  std::atomic<int> failed = 0;
+  for (int t = 0; t < 8; ++t)
+    threads.emplace_back([&] { failed += grade(*g, "the same").kind == K::infra_error; });
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(failed, 8);
+  EXPECT_LE(judge.asked().size(), 2u) << "they share its failure";
+  judge.always(FakeJudge::verdict("\"correct\""));
+  EXPECT_EQ(grade(*g, "the same").kind, K::passed);
+  // a thread whose job is cancelled leaves the question to another that waits
+  judge.once([](const FakeJudge::Asked&, httplib::Response&) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(800));
+  });
+  const size_t before = judge.asked().size();
+  std::atomic<bool> cancelled = false;
+  std::thread first([&] { EXPECT_EQ(g->grade(input_of("new"), cancelled).kind, K::cancelled); });
+  while (judge.asked().size() == before) usleep(1000);
+  std::thread second([&] { EXPECT_EQ(grade(*g, "new").kind, K::passed); });
+  usleep(100000);
+  cancelled = true;
+  first.join();
+  second.join();
+}
+
 TEST(Judge, BudgetEndsWithATypedVerdict) {
   FakeJudge judge;
   const std::string options = "cache = \"" + fresh_file("judge_budget") + "\"\nbudget_calls = 5\nvotes = 2";

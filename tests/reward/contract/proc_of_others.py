@@ -1,6 +1,9 @@
 import os
 bad = []
-pids = [p for p in os.listdir("/proc") if p.isdigit()] if os.path.isdir("/proc") and os.access("/proc", os.R_OK) else []
+try:
+    pids = [p for p in os.listdir("/proc") if p.isdigit()]
+except OSError:
+    pids = []
 if [p for p in pids if int(p) != os.getpid()]:
     bad.append(pids)
 for pid in list(range(1, 400)) + [os.getppid()]:
@@ -14,6 +17,9 @@ for pid in list(range(1, 400)) + [os.getppid()]:
         except OSError:
             pass
 for name in ("/proc/sys/kernel/hostname", "/proc/cpuinfo", "/proc/kallsyms", "/proc/net/unix", "/proc/keys", "/proc/sysrq-trigger"):
-    if os.access(name, os.R_OK):
+    try:
+        open(name).close()
         bad.append(name)
+    except OSError:
+        pass
 print(bad or "ok")

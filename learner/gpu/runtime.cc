@@ -1,0 +1,138 @@
+#include "learner/gpu/runtime.h"
+
+#include <cuda_runtime_api.h>
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <mutex>
+
+#include "learner/gpu/kernels.h"
+#include "transport/base/error.h"
+
+// Any symbol of libtorch_cpu.so: its CUDA half lies beside it.
+namespace at {
+int get_num_threads();
+}
+
+namespace cohort::gpu {
+namespace {
+
+// Ranks of one node share its GPUs out in order; srun and mpirun each tell a rank its place in their own variable.
+int local_rank() {
+  for (const char* name :
+       {"OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID", "MPI_LOCALRANKID", "PALS_LOCAL_RANKID"})
+    if (const char* value = std::getenv(name)) return std::atoi(value);
+  return 0;
+}
+
+std::string torch_folder() {
+  Dl_info info{};
+  if (!dladdr(reinterpret_cast<void*>(&at::get_num_threads), &info) || !info.dli_fname) return "";
+  const std::string path = info.dli_fname;
+  return path.substr(0, path.rfind('/') + 1);
+}
+
+// The name in "libnccl.so.2: cannot open shared object file: …".
+std::string missing_library(const std::string& error) {
+  return error.substr(0, error.find(':'));
+}
+
+void load_torch(const std::string& key) {
+  static std::mutex mutex;
+  static bool loaded = false;
+  const std::lock_guard lock(mutex);
+  if (loaded) return;
+  // NCCL first: what is most often missing is then named by itself and not as a dependency of Torch's
+  for (const std::string& library : {std::string("libnccl.so.2"), torch_folder() + "libtorch_cuda.so"}) {
+    if (dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL)) continue;
+    const std::string error = dlerror(), name = missing_library(error);
+    if (library == "libnccl.so.2" && name == library) {
+      // libtorch_cuda.so may find it by its own search path
+      continue;
+    }
+    fail(
+        "{} = \"cuda\": cannot load {}: {} is missing or damaged ({}); launch/bootstrap on a machine with "
+        "nvcc fetches it",
+        key, library, name, error);
+  }
+  loaded = true;
+}
+
+}  // namespace
+
+void check(int error, const char* what) {
+  if (error == cudaSuccess) return;
+  const auto code = static_cast<cudaError_t>(error);
+  fail("{}: {} ({})", what, cudaGetErrorString(code), cudaGetErrorName(code));
+}
+
+int device_count() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+bool available() {
+  return device_count() > 0;
+}
+
+int open_device(const std::string& device, const std::string& key) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count == 0)
+    fail("{} = \"{}\": no GPU on this machine ({}); use \"cpu\"", key, device,
+         error == cudaSuccess ? "the driver shows none" : cudaGetErrorString(error));
+  int index = -1;
+  if (device == "cuda") {
+    index = local_rank();
+    if (index >= count)
+      fail(
+          "{} = \"cuda\": rank {} of this node finds {} GPU(s); each rank needs one of its own, so start "
+          "fewer",
+          key, index, count);
+  } else if (device.starts_with("cuda:") && device.size() > 5 &&
+             device.find_first_not_of("0123456789", 5) == std::string::npos && device.size() < 10) {
+    index = std::atoi(device.c_str() + 5);
+    if (index >= count) fail("{} = \"{}\": this machine has {} GPU(s), counted from 0", key, device, count);
+  } else {
+    fail_usage("{} = \"{}\": use \"cpu\", \"cuda\" or \"cuda:N\"", key, device);
+  }
+  check(cudaSetDevice(index), "choosing the GPU");
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, index), "reading the GPU's properties");
+  if (!kernels_fit_device())
+    fail(
+        "{} = \"{}\": {} has compute capability {}.{}, for which this build holds no code: configure with "
+        "-DCMAKE_CUDA_ARCHITECTURES={}{}",
+        key, device, properties.name, properties.major, properties.minor, properties.major, properties.minor);
+  load_torch(key);
+  return index;
+}
+
+Memory memory() {
+  Memory m;
+  check(cudaMemGetInfo(&m.free, &m.total), "asking for the GPU's free memory");
+  return m;
+}
+
+std::string gibibytes(size_t bytes) {
+  return fmt::format("{:.1f} GiB", static_cast<double>(bytes) / double(1 << 30));
+}
+
+void require_memory(size_t bytes, const std::string& what, const std::string& remedy) {
+  const Memory m = memory();
+  if (bytes <= m.free) return;
+  int index = 0;
+  cudaGetDevice(&index);
+  fail("{} needs {}, GPU {} has {} free of {}; {}", what, gibibytes(bytes), index, gibibytes(m.free),
+       gibibytes(m.total), remedy);
+}
+
+void* symbol(const char* library, const char* name) {
+  void* handle = dlopen(library, RTLD_NOW | RTLD_NOLOAD);
+  if (!handle) handle = dlopen(library, RTLD_NOW | RTLD_GLOBAL);
+  void* address = handle ? dlsym(handle, name) : nullptr;
+  if (!address) fail("cannot use {}: {}", library, dlerror());
+  return address;
+}
+
+}  // namespace cohort::gpu
