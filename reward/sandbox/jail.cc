@@ -55,7 +55,7 @@ struct WorkFolder {  // of process isolation
   explicit WorkFolder(bool wanted) {
     if (!wanted) return;
     const char* base = getenv("TMPDIR");
-    path = std::string(base && *base ? base : "/tmp") + "/cohort-jail-XXXXXX";
+    path = fmt::format("{}/cohort-jail-{}-XXXXXX", base && *base ? base : "/tmp", getpid());
     if (!mkdtemp(path.data())) fail_here("no temporary folder");
     if (geteuid() == 0 && chown(path.c_str(), kOuterId, kOuterId) != 0)
       fail_here("the temporary folder's owner");
