@@ -42,7 +42,7 @@ HttpPage::HttpPage(const std::string& address, int port) : impl_(std::make_uniqu
   server.new_task_queue = [] { return new httplib::ThreadPool(2); };
   server.set_read_timeout(5);
   server.set_write_timeout(5);
-  server.set_keep_alive_timeout(2);
+  server.set_keep_alive_max_count(1);  // an open page must not hold a thread between its questions
   server.set_payload_max_length(4096);
   server.set_tcp_nodelay(true);
   // the library's default also sets SO_REUSEPORT, with which two coordinators would share a port without a word

@@ -42,7 +42,7 @@ int join(int argc, char** argv) {
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   options.stop = [] { return signals > 0; };
-  options.load_model = load_torch_model;
+  options.load_model = load_rollout_model;
   run_worker(options);
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "reward/code/language.h"
 #include "reward/compare.h"
 #include "reward/grader.h"
 
@@ -38,6 +39,19 @@ inline std::vector<std::pair<CodeIsolation, const char*>> enum_names(CodeIsolati
           {CodeIsolation::process, "process"}};
 }
 
+// Where a Python test script runs. separate: in a process of its own, that holds the candidate by proxies only;
+// in_process: in the candidate's, as everybody else's harness does.
+enum class PythonTests { separate, in_process };
+inline std::vector<std::pair<PythonTests, const char*>> enum_names(PythonTests) {
+  return {{PythonTests::separate, "separate"}, {PythonTests::in_process, "in_process"}};
+}
+
+// The order in which a record's tests are tried. learned: the one that failed most of this record's programs first.
+enum class TestOrder { learned, given };
+inline std::vector<std::pair<TestOrder, const char*>> enum_names(TestOrder) {
+  return {{TestOrder::learned, "learned"}, {TestOrder::given, "given"}};
+}
+
 struct CodeOptions {
   using is_options = void;
   std::string language;
@@ -48,25 +62,41 @@ struct CodeOptions {
   double relative_tolerance = 1e-6;
   bool partial_credit = false;
   bool whole_completion = false;
+  bool reuse = true;
+  TestOrder test_order = TestOrder::learned;
+  PythonTests python_tests = PythonTests::separate;
+  bool precompiled_headers = true;
+  bool warm_python = true;
+  std::string cache_dir;
   CodeIsolation isolation = CodeIsolation::automatic;
   std::string python;
   std::vector<std::string> read_only;
+  std::vector<CodeLanguage> languages;
 
   template <class V>
   void visit(V& v) {
-    v("language", language, "c, cpp or python when the record has no \"language\"");
+    v("language", language, "c, cpp, python or one of languages, when the record has no \"language\"");
     v("limits", limits, "of one test");
     v("compile", compile, "of the compiler");
-    v("compare", compare, "tokens, lines, exact or floats");
-    v("absolute_tolerance", absolute_tolerance, "of compare = \"floats\"", at_least(0));
-    v("relative_tolerance", relative_tolerance, "of compare = \"floats\"", at_least(0));
+    v("compare", compare, "tokens, lines, unordered_lines, exact or floats");
+    v("absolute_tolerance", absolute_tolerance, "of compare = \"floats\" and of results of calls",
+      at_least(0));
+    v("relative_tolerance", relative_tolerance, "of compare = \"floats\" and of results of calls",
+      at_least(0));
     v("partial_credit", partial_credit, "the score is the share of tests passed; else all or nothing");
     v("whole_completion", whole_completion,
       "the completion is the program itself; else its last fenced block is");
+    v("reuse", reuse, "the same program (comments and blanks aside) of the same record is run once");
+    v("test_order", test_order, "learned: tests that fail most often come first; or as given");
+    v("python_tests", python_tests, "separate, or in_process, where a program can reach into its tests");
+    v("precompiled_headers", precompiled_headers, "bits/stdc++.h is compiled once for this machine");
+    v("warm_python", warm_python, "a started interpreter forks inside the jail for each run");
+    v("cache_dir", cache_dir, "of precompiled headers; default $XDG_CACHE_HOME/cohort or ~/.cache/cohort");
     v("isolation", isolation,
       "auto: namespaces, and where the machine refuses them the weaker process isolation; or insist on one");
     v("python", python, "the interpreter; default /usr/bin/python3, else the first python3 in PATH");
     v("read_only", read_only, "more host folders that programs may read (other toolchains, libraries)");
+    v("languages", languages, "other languages, or others in place of the built-in ones");
   }
 };
 
@@ -74,11 +104,15 @@ struct CodeOptions {
 // one.
 std::string_view last_fenced_block(std::string_view response);
 
-// Record fields: "language"; "tests": [{"stdin", "stdout"}] or "test_code" (+ "entry_point"); "limits".
-// stdin/stdout tests: each in a fresh jail that sees the program and this test's input only.
-// test_code: Python: run after the program in one interpreter, then check(entry_point) if that is given, as
-// in HumanEval; C and C++: appended to the program, with a main that must return 0. Leaving before the end is
-// no pass.
+// Record fields (docs/code.md has each form with an example): "language"; "limits"; and the tests:
+//   "tests"      a list of {"stdin", "stdout"} (also "input", "output") or, Python, {"args", "kwargs", "expected"} of the
+//                function "entry_point". "driver": source that is appended to the program and calls its function.
+//                "checker": {"language", "source"} decides instead of a comparison. "compare" and the tolerances.
+//   "test_code"  a script of assertions or a list of them ("test_list"), then check(entry_point) if that is given, as in
+//                HumanEval and MBPP; "prelude" runs before it. C and C++: appended to the program, with a main.
+//   "inputs" and "outputs", or "input_output": as in APPS.
+// Each test has a fresh jail, which sees the program and this test's input only; what comes out is judged outside.
+// (C and C++ test_code is the exception.) Identical programs of one record are graded once.
 std::unique_ptr<Grader> make_code_grader(const TomlTable& options);
 
 }  // namespace cohort

@@ -8,10 +8,11 @@
 
 namespace cohort {
 
-enum class OutputCompare { tokens, lines, exact, floats };
+enum class OutputCompare { tokens, lines, unordered_lines, exact, floats };
 inline std::vector<std::pair<OutputCompare, const char*>> enum_names(OutputCompare) {
   return {{OutputCompare::tokens, "tokens"},
           {OutputCompare::lines, "lines"},
+          {OutputCompare::unordered_lines, "unordered_lines"},
           {OutputCompare::exact, "exact"},
           {OutputCompare::floats, "floats"}};
 }
@@ -21,13 +22,19 @@ struct Tolerance {
   double relative = 1e-6;
 };
 
-// "" when equal, else where they first differ, for a person; never quotes the expected text.
-//   tokens  the same words, whatever white space is between them
-//   lines   the same lines, blanks at their ends and empty lines at the end aside
-//   exact   byte for byte
-//   floats  as tokens, but two tokens of which at least one has a point or exponent may differ by the
-//   tolerance, absolute or
-//           relative; whole numbers must be equal however large; nan equals nan, inf equals inf of its sign
+// Two numbers as written, by value. Whole numbers must be equal, however many digits they have. A whole number and
+// one with a point or exponent may differ by the absolute tolerance only (1000000006.0 is not 1000000007); two of
+// the latter by the absolute or the relative one, relative to `expected`. nan equals nan, inf equals inf of its sign.
+// False for what is no number.
+bool same_number(std::string_view expected, std::string_view actual, Tolerance tolerance);
+
+// "" when equal, else where they first differ, for a person; never quotes the expected text. Too short, too long
+// and empty are differences.
+//   tokens           the same words, whatever white space is between them
+//   lines            the same lines, blanks at their ends and empty lines at the end aside
+//   unordered_lines  the same lines as often, in any order
+//   exact            byte for byte
+//   floats           as tokens, but two numbers are compared by same_number
 std::string compare_outputs(std::string_view expected, std::string_view actual, OutputCompare how,
                             Tolerance tolerance = {});
 

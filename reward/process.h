@@ -6,8 +6,9 @@
 //   {…}}      all but id and score may be left out
 //
 // Lines with another id than the one asked for are skipped (late answers). What it writes to standard error
-// goes to ours (in the jail: into the reason when it ends). A program that dies, does not answer in time or answers nonsense is ended and started again
-// at the next job, and the job is an infra_error: the candidate is not to blame, so there is no score.
+// goes to ours; in the jail its last line is told when it ends. A program that dies, does not answer in time
+// or answers nonsense is ended and started again at the next job, and the job is an infra_error: the candidate
+// is not to blame, so there is no score.
 #pragma once
 
 #include <memory>

@@ -33,7 +33,11 @@ struct Engine::Sequence {
   Group* group = nullptr;
   uint32_t index = 0;
   int32_t slot = -1;
-  int32_t next = 0;  // the token to feed: the prompt's last, then the one sampled last
+  uint64_t order = 0;  // of its first start
+  int32_t next = 0;    // the token to feed: the prompt's last, then the one sampled last
+  std::vector<int32_t> again;  // after a pre-emption: all tokens whose KV has to be computed again, empty when it is
+  size_t in_flight = 0;        // samples of passes begun and not ended
+  bool left = false;           // ended, cancelled or pre-empted: passes ahead that still hold it are not its own any more
   std::vector<int32_t> tokens;
   std::vector<float> logprobs;
   std::vector<VersionRun> versions;
@@ -42,6 +46,13 @@ struct Engine::Sequence {
   std::string text;
   bool stopped_by_string = false, stopped_by_token = false;
   std::string finish_reason;
+};
+
+// One forward pass: its steps and whose they are (null for prompt chunks). A sequence may have left meanwhile.
+struct Engine::Pass {
+  std::vector<SequenceStep> steps;
+  std::vector<std::shared_ptr<Sequence>> sequences;
+  Version version = 0;
 };
 
 Engine::Engine(ModelRunner& runner, std::shared_ptr<const Tokenizer> tokenizer, EngineOptions options)
@@ -76,9 +87,10 @@ void Engine::add(EngineRequest request) {
   for (const Group& g : groups_) {
     if (g.request.group != request.group) continue;
     std::erase_if(request.indices, [&](uint32_t index) {
+      const auto is_it = [&](const auto& s) { return s->group == &g && s->index == index; };
       return std::find(g.waiting.begin(), g.waiting.end(), index) != g.waiting.end() ||
-             std::any_of(running_.begin(), running_.end(),
-                         [&](const auto& s) { return s->group == &g && s->index == index; });
+             std::any_of(running_.begin(), running_.end(), is_it) ||
+             std::any_of(preempted_.begin(), preempted_.end(), is_it);
     });
   }
   std::sort(request.indices.begin(), request.indices.end());
@@ -90,11 +102,12 @@ void Engine::add(EngineRequest request) {
 }
 
 void Engine::cancel(GroupId id) {
-  std::erase_if(running_, [&](const std::unique_ptr<Sequence>& s) {
+  std::erase_if(running_, [&](const std::shared_ptr<Sequence>& s) {
     if (s->group->request.group != id) return false;
-    free_slot(s->slot);
+    leave(*s);
     return true;
   });
+  std::erase_if(preempted_, [&](const std::shared_ptr<Sequence>& s) { return s->group->request.group == id; });
   std::erase_if(groups_, [&](const Group& g) {
     if (g.request.group != id) return false;
     if (g.prompt_slot >= 0) free_slot(g.prompt_slot);
@@ -108,6 +121,8 @@ std::vector<HeldLease> Engine::held() const {
     HeldLease lease{g.request.group, {g.waiting.begin(), g.waiting.end()}};
     for (const auto& s : running_)
       if (s->group == &g) lease.indices.push_back(s->index);
+    for (const auto& s : preempted_)
+      if (s->group == &g) lease.indices.push_back(s->index);
     all.push_back(std::move(lease));
   }
   return all;
@@ -117,8 +132,9 @@ std::vector<HeldLease> Engine::give_back(bool running_too) {
   std::vector<HeldLease> all;
   if (running_too) {
     all = held();
-    for (const auto& s : running_) free_slot(s->slot);
+    for (const auto& s : running_) leave(*s);
     running_.clear();
+    preempted_.clear();
     for (Group& g : groups_) g.running = 0;
   }
   for (auto g = groups_.begin(); g != groups_.end();) {
@@ -132,7 +148,7 @@ std::vector<HeldLease> Engine::give_back(bool running_too) {
 }
 
 size_t Engine::waiting() const {
-  size_t n = 0;
+  size_t n = preempted_.size();
   for (const Group& g : groups_) n += g.waiting.size();
   return n;
 }
@@ -140,18 +156,30 @@ size_t Engine::waiting() const {
 // A prompt's KV made by other weights than its sequences' first token would be a distribution no learner can
 // name.
 void Engine::forget_prefills() {
-  for (Group& g : groups_) {
-    if (g.prompt_slot >= 0) free_slot(std::exchange(g.prompt_slot, -1));
-    g.prefilled = 0;
-  }
+  for (Group& g : groups_) give_up_prompt(g);
+}
+
+void Engine::give_up_prompt(Group& group) {
+  if (group.prompt_slot >= 0) free_slot(std::exchange(group.prompt_slot, -1));
+  group.prefilled = 0;
 }
 
 void Engine::swap_if_due() {
-  if (!staged_ || (options_.weight_sync == WeightSync::drain && !running_.empty())) return;
+  if (!staged_ || (options_.weight_sync == WeightSync::drain && !(running_.empty() && preempted_.empty()))) return;
   staged_ = false;  // before the swap: a set staged from here on is announced by a new flag
   if (!runner_.swap_weights()) return;
   swapped_ = true;
   forget_prefills();
+}
+
+void Engine::free_slot(int32_t slot) {
+  runner_.reset_slot(slot);  // a pass ahead may still write to it: it does so before any that is begun from here on
+  free_slots_.push_back(slot);
+}
+
+void Engine::leave(Sequence& sequence) {
+  sequence.left = true;
+  free_slot(std::exchange(sequence.slot, -1));
 }
 
 int32_t Engine::take_slot() {
@@ -160,7 +188,62 @@ int32_t Engine::take_slot() {
   return slot;
 }
 
+// Room for `tokens` more tokens in the slot, if need be at the cost of what can be computed again: prompts prefilled ahead
+// (the youngest group's first), then running sequences, the one that started last first, but never `for_whom` or an older
+// one. False when there is nothing left to give up.
+bool Engine::make_room(const Sequence* for_whom, int32_t slot, int32_t tokens) {
+  while (!runner_.reserve(slot, tokens)) {
+    const auto prompt = std::find_if(groups_.rbegin(), groups_.rend(), [&](const Group& g) {
+      return g.prompt_slot >= 0 && g.prompt_slot != slot;
+    });
+    if (prompt != groups_.rend()) {
+      give_up_prompt(*prompt);
+      continue;
+    }
+    if (running_.empty() || !for_whom || running_.back()->order <= for_whom->order) return false;
+    preempt(running_.back());
+  }
+  return true;
+}
+
+void Engine::preempt(std::shared_ptr<Sequence> s) {
+  ++preemptions_;
+  std::erase(running_, s);
+  leave(*s);
+  // What passes ahead sample for it is dropped, so it goes on as another object.
+  auto waiting = std::make_shared<Sequence>(std::move(*s));
+  s->left = true;
+  waiting->left = false;
+  waiting->in_flight = 0;
+  waiting->again = waiting->group->request.prompt_ids;
+  waiting->again.insert(waiting->again.end(), waiting->tokens.begin(), waiting->tokens.end());
+  waiting->again.pop_back();  // the last is the next step's
+  const auto place = std::find_if(preempted_.begin(), preempted_.end(), [&](const auto& p) { return p->order > waiting->order; });
+  preempted_.insert(place, std::move(waiting));
+}
+
+// Gives the oldest pre-empted sequences slots again, where the cache has room for all they know and one token. False while
+// some are left without: then nothing new may start.
+bool Engine::resume_preempted() {
+  while (!preempted_.empty()) {
+    if (free_slots_.empty()) {
+      const auto prompt = std::find_if(groups_.rbegin(), groups_.rend(), [](const Group& g) { return g.prompt_slot >= 0; });
+      if (prompt == groups_.rend()) return false;
+      give_up_prompt(*prompt);
+    }
+    Sequence& s = *preempted_.front();
+    const int32_t slot = free_slots_.back();
+    if (!make_room(nullptr, slot, int32_t(s.again.size()) + 1)) return false;
+    s.slot = take_slot();
+    const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& r) { return r->order > s.order; });
+    running_.insert(place, std::move(preempted_.front()));
+    preempted_.pop_front();
+  }
+  return true;
+}
+
 void Engine::start_sequences() {
+  if (!resume_preempted()) return;
   if (staged_ && options_.weight_sync == WeightSync::drain) return;
   for (Group& g : groups_) {
     if (!g.ready()) continue;  // later groups may overtake one whose long prompt is still being prefilled
@@ -168,23 +251,20 @@ void Engine::start_sequences() {
       int32_t slot;
       if (g.waiting.size() == 1 && g.prompt_slot >= 0) {
         slot = std::exchange(g.prompt_slot, -1);
-      } else if (!free_slots_.empty()) {
+      } else if (!free_slots_.empty() && (g.prompt_slot < 0 || runner_.copy_slot(g.prompt_slot, free_slots_.back()))) {
         slot = take_slot();
-        if (g.prompt_slot >= 0) {
-          runner_.copy_slot(g.prompt_slot, slot);
-        } else {
-          runner_.reset_slot(slot);
-        }
+        if (g.prompt_slot < 0) runner_.reset_slot(slot);
       } else if (g.prompt_slot >= 0 && running_.empty()) {
-        slot = std::exchange(g.prompt_slot, -1);  // no second slot to be had: the rest prefills again
+        slot = std::exchange(g.prompt_slot, -1);  // no second slot, or no pages, to be had: the rest prefills again
         g.prefilled = 0;
       } else {
         break;
       }
-      auto s = std::make_unique<Sequence>();
+      auto s = std::make_shared<Sequence>();
       s->group = &g;
       s->index = g.waiting.front();
       s->slot = slot;
+      s->order = ++started_;
       s->next = g.request.prompt_ids.back();
       if (!g.request.sampling.stop.empty()) s->decoder = std::make_unique<StreamDecoder>(tokenizer_);
       g.waiting.pop_front();
@@ -192,7 +272,6 @@ void Engine::start_sequences() {
       running_.push_back(std::move(s));
       if (!g.ready()) break;
     }
-    if (free_slots_.empty()) break;
   }
 }
 
@@ -217,66 +296,121 @@ Engine::Group* Engine::prefill_candidate() {
   return nullptr;
 }
 
-std::vector<Completion> Engine::step() {
-  swap_if_due();
-  start_sequences();
+// Ends, whatever is sampled, with what passes begun already sample.
+bool Engine::certainly_over(const Sequence& s) const {
+  const auto count = int64_t(s.tokens.size() + s.in_flight);
+  return s.in_flight > 0 && (count >= s.group->request.sampling.max_tokens ||
+                             int64_t(s.group->request.prompt_ids.size()) + count >= max_context_);
+}
 
-  std::vector<SequenceStep> steps;
-  steps.reserve(running_.size() + 4);
-  for (const auto& s : running_) {
+Engine::Pass Engine::plan() {
+  Pass pass;
+  pass.version = runner_.version();
+  auto budget = size_t(options_.max_num_batched_tokens);
+  // An index, as make_room() takes sequences off the end.
+  for (size_t i = 0; i < running_.size(); ++i) {
+    const std::shared_ptr<Sequence> s = running_[i];
+    if (certainly_over(*s)) continue;
     SequenceStep one;
     one.slot = s->slot;
-    one.tokens = {&s->next, 1};
+    if (!s->again.empty()) {  // its slot has room for all of it
+      const auto done = size_t(runner_.slot_length(s->slot));
+      const size_t count = std::min(budget, s->again.size() - done);
+      if (count == 0) continue;
+      one.tokens = {s->again.data() + done, count};
+      budget -= count, tokens_prefilled_ += count;
+      pass.steps.push_back(one);
+      pass.sequences.push_back(nullptr);
+      continue;
+    }
+    if (!make_room(s.get(), s->slot, 1)) {
+      preempt(s);  // and all that started after it are gone already
+      break;
+    }
+    if (s->in_flight > 0)
+      one.continue_last = true;
+    else
+      one.tokens = {&s->next, 1};
     one.sample = true;
     one.sampling = &s->group->request.sampling;
     one.group = s->group->request.group;
     one.index = s->index;
-    one.position = uint32_t(s->tokens.size());
-    steps.push_back(one);
+    one.position = uint32_t(s->tokens.size() + s->in_flight);
+    pass.steps.push_back(one);
+    pass.sequences.push_back(s);
   }
   const bool draining = staged_ && options_.weight_sync == WeightSync::drain;
-  auto budget = size_t(options_.max_num_batched_tokens);
-  while (budget > 0 && !draining) {
+  while (budget > 0 && !draining && preempted_.empty()) {
     Group* g = prefill_candidate();
     if (!g) break;
     const size_t count = std::min(budget, g->to_prefill() - g->prefilled);
+    // Prompts wait for room; only where nothing else runs they push others' prompts out.
+    if (running_.empty() && pass.steps.empty() ? !make_room(nullptr, g->prompt_slot, int32_t(count))
+                                               : !runner_.reserve(g->prompt_slot, int32_t(count)))
+      break;
     SequenceStep chunk;
     chunk.slot = g->prompt_slot;
     chunk.tokens = {g->request.prompt_ids.data() + g->prefilled, count};
-    steps.push_back(chunk);
+    pass.steps.push_back(chunk);
+    pass.sequences.push_back(nullptr);
     g->prefilled += count;
     budget -= count;
     tokens_prefilled_ += count;
   }
-  if (steps.empty()) return {};
+  for (const auto& s : pass.sequences)
+    if (s) ++s->in_flight;
+  return pass;
+}
 
-  std::vector<Sampled> sampled(steps.size());
-  runner_.step(steps, sampled);
+std::vector<Completion> Engine::step() {
+  swap_if_due();
+  start_sequences();
+  auto pass = std::make_unique<Pass>(plan());
+  if (!runner_.overlaps()) {
+    if (pass->steps.empty()) return {};
+    std::vector<Sampled> sampled(pass->steps.size());
+    runner_.step(pass->steps, sampled);
+    return conclude(*pass, sampled);
+  }
+  if (pass->steps.empty())
+    pass = nullptr;
+  else
+    runner_.begin_step(pass->steps);
+  std::swap(ahead_, pass);
+  if (!pass) return {};
+  std::vector<Sampled> sampled(pass->steps.size());
+  runner_.end_step(sampled);
+  return conclude(*pass, sampled);
+}
 
+std::vector<Completion> Engine::conclude(Pass& pass, const std::vector<Sampled>& sampled) {
   const auto now = Clock::now();
   std::vector<Completion> done;
-  for (size_t i = 0; i < running_.size(); ++i) {
-    Sequence& s = *running_[i];
-    if (!accept(s, sampled[i], now)) continue;
-    done.push_back(finish(s));
-    free_slot(s.slot);
-    --s.group->running;
-    end_of(*s.group);
-    running_[i] = nullptr;
+  for (size_t i = 0; i < pass.sequences.size(); ++i) {
+    const std::shared_ptr<Sequence>& s = pass.sequences[i];
+    if (!s || s->left) continue;
+    --s->in_flight;
+    if (!accept(*s, sampled[i], pass.version, now)) continue;
+    done.push_back(finish(*s));
+    leave(*s);
+    --s->group->running;
+    end_of(*s->group);
   }
-  std::erase(running_, nullptr);
+  std::erase_if(running_, [](const auto& s) { return s->left; });
+  // A pre-empted sequence whose KV is whole again goes on with its last token.
+  for (const auto& s : running_)
+    if (!s->again.empty() && size_t(runner_.slot_length(s->slot)) == s->again.size()) s->again.clear();
   return done;
 }
 
 // Takes the sampled token; true when the sequence ended with it.
-bool Engine::accept(Sequence& s, const Sampled& sampled, Clock::time_point now) {
+bool Engine::accept(Sequence& s, const Sampled& sampled, Version version, Clock::time_point now) {
   const SamplingParams& p = s.group->request.sampling;
   if (s.tokens.empty()) s.began = now;
   s.last = now;
   s.tokens.push_back(sampled.token);
   s.logprobs.push_back(sampled.logprob);
-  if (s.versions.empty() || s.versions.back().version != runner_.version())
-    s.versions.push_back({runner_.version(), 0});
+  if (s.versions.empty() || s.versions.back().version != version) s.versions.push_back({version, 0});
   ++s.versions.back().count;
   ++tokens_sampled_;
   s.next = sampled.token;

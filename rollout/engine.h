@@ -9,6 +9,14 @@
 // feeding the last token, the group's last sequence takes the slot itself. A finished sequence leaves in the
 // step in which it ended and its slot is used again in the next.
 //
+// A runner that overlaps is kept one step ahead: step() plans and queues a forward pass in which every running sequence
+// goes on from the token that is just being sampled, and only then waits for the pass before it. What a sequence that
+// has ended meanwhile computed in the pass ahead is dropped. So the completions come one step() later.
+//
+// Where the runner's cache is full, prompts that were prefilled ahead are given up first, then the sequence that started
+// last: it keeps its tokens, waits, and its KV is computed again when there is room for all of it. The oldest
+// sequence is never given up and the cache holds at least one, so there is always one that advances.
+//
 // Deterministic: which tokens a completion has depends on (seed, group, index, prompt, weights) alone, never
 // on what else is in the batch (as far as the runner's arithmetic does not depend on it). No thread of its
 // own.
@@ -77,18 +85,28 @@ class Engine {
   size_t held_groups() const { return groups_.size(); }
   uint64_t tokens_sampled() const { return tokens_sampled_; }
   uint64_t tokens_prefilled() const { return tokens_prefilled_; }
+  uint64_t preemptions() const { return preemptions_; }
 
  private:
   struct Group;
   struct Sequence;
+  struct Pass;
 
   void swap_if_due();
   void forget_prefills();
+  void give_up_prompt(Group& group);
   void start_sequences();
+  bool resume_preempted();
   Group* prefill_candidate();
   int32_t take_slot();
-  void free_slot(int32_t slot) { free_slots_.push_back(slot); }
-  bool accept(Sequence& sequence, const Sampled& sampled, std::chrono::steady_clock::time_point now);
+  void free_slot(int32_t slot);
+  void leave(Sequence& sequence);
+  bool make_room(const Sequence* for_whom, int32_t slot, int32_t tokens);
+  void preempt(std::shared_ptr<Sequence> sequence);
+  Pass plan();
+  std::vector<Completion> conclude(Pass& pass, const std::vector<Sampled>& sampled);
+  bool accept(Sequence& sequence, const Sampled& sampled, Version version, std::chrono::steady_clock::time_point now);
+  bool certainly_over(const Sequence& sequence) const;
   Completion finish(Sequence& sequence);
   void end_of(Group& group);
 
@@ -100,8 +118,10 @@ class Engine {
   bool swapped_ = false;
   std::vector<int32_t> free_slots_;
   std::list<Group> groups_;  // in the order they came; gone when its last sequence ended
-  std::vector<std::unique_ptr<Sequence>> running_;  // in the order they started
-  uint64_t tokens_sampled_ = 0, tokens_prefilled_ = 0;
+  std::vector<std::shared_ptr<Sequence>> running_;   // with a slot, in the order they first started
+  std::deque<std::shared_ptr<Sequence>> preempted_;  // without, likewise; they go before anything new
+  std::unique_ptr<Pass> ahead_;                      // begun and not ended
+  uint64_t tokens_sampled_ = 0, tokens_prefilled_ = 0, preemptions_ = 0, started_ = 0;
 };
 
 }  // namespace cohort

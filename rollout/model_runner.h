@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct SequenceStep {
   GroupId group = 0;  // with sampling->seed, index and position: the random number
   uint32_t index = 0;
   uint32_t position = 0;  // of the token to be sampled, counted from the completion's start
+  bool continue_last = false;  // instead of `tokens`: the token that was sampled last in this slot, known or not
 };
 
 class ModelRunner {
@@ -35,12 +37,24 @@ class ModelRunner {
 
   // One forward pass over all of `steps`; out[i] is set where steps[i].sample. Blocks until done.
   virtual void step(std::span<const SequenceStep> steps, std::span<Sampled> out) = 0;
+
+  // A runner on a device lets the next step be planned, and queued, while one computes: begin_step() returns at
+  // once, end_step() waits for the oldest step begun (`out` as long as its steps). At most two are begun and not
+  // ended. Whatever is called between two begin_step() takes effect between them. Runners that do not overlap
+  // have step() only.
+  virtual bool overlaps() const { return false; }
+  virtual void begin_step(std::span<const SequenceStep>) { throw std::logic_error("begin_step: this runner does not overlap"); }
+  virtual void end_step(std::span<Sampled>) { throw std::logic_error("end_step: this runner does not overlap"); }
   // Log-probs (temperature 1) of tokens[1..] given what precedes them, one forward, no slot used.
   virtual std::vector<float> score(std::span<const int32_t> tokens) = 0;
 
-  virtual void reset_slot(int32_t slot) = 0;  // length 0
-  virtual void copy_slot(int32_t from,
-                         int32_t to) = 0;  // `to` continues from the same tokens (a group's shared prompt)
+  // Length 0; what it held of the cache is free.
+  virtual void reset_slot(int32_t slot) = 0;
+  // Room in the cache for `tokens` more tokens in the slot; a step needs it first. False, and nothing changed, when
+  // the cache has none left; it always has room for one slot of max_context when the others are empty.
+  virtual bool reserve(int32_t /*slot*/, int32_t /*tokens*/) { return true; }
+  // `to` (empty) continues from the same tokens (a group's shared prompt). False as above.
+  virtual bool copy_slot(int32_t from, int32_t to) = 0;
   virtual int32_t slot_length(int32_t slot) const = 0;
 
   // stage_weights: any thread, returns when the second buffer is filled. swap_weights: the stepping thread,
@@ -56,6 +70,12 @@ struct RunnerOptions {
   int32_t threads = 1;         // compute threads (CPU)
   std::string device = "cpu";  // "cpu", "cuda:0"
   std::string dtype = "float32";
+  int32_t max_step_tokens = 2048;  // prompt tokens a step, beside one token of every slot (CUDA)
+  double kv_memory_gib = 0;        // of the KV cache (CUDA); 0: what max_slots * max_context needs, at most what is free
+  bool cuda_graphs = true;         // off: kernels are launched one by one, for profiling
+  bool early_launch = true;        // programmatic dependent launch between kernels
+  int32_t hopper_gemm_rows = -1;   // steps up to here use kernels/hopper_gemm.h, others cuBLASLt; -1: as measured to be best
+  bool batch_invariant = false;    // a sample's bits do not depend on what shares its batch; slower
 };
 
 // Weights from a model folder, or (weights == nullptr and no safetensors there) to be staged before the first
@@ -63,5 +83,10 @@ struct RunnerOptions {
 std::unique_ptr<ModelRunner> make_torch_runner(const ModelConfig& config,
                                                std::shared_ptr<const WeightSet> weights,
                                                const RunnerOptions& options);
+// options.device "cuda" or "cuda:N", dtype bfloat16. Only in builds with COHORT_CUDA. Throws Error: no GPU, a GPU this
+// build has no code for, not enough memory (with what it needs), a model shape the kernels do not have.
+std::unique_ptr<ModelRunner> make_cuda_runner(const ModelConfig& config,
+                                              std::shared_ptr<const WeightSet> weights,
+                                              const RunnerOptions& options);
 
 }  // namespace cohort

@@ -194,9 +194,10 @@ class TorchRunner : public ModelRunner {
   int32_t slot_length(int32_t slot) const override { return lengths_.at(size_t(slot)); }
   void reset_slot(int32_t slot) override { lengths_.at(size_t(slot)) = 0; }
 
-  void copy_slot(int32_t from, int32_t to) override {
+  bool copy_slot(int32_t from, int32_t to) override {
     if (from != to) cache_->copy(from, to, lengths_.at(size_t(from)));
     lengths_.at(size_t(to)) = lengths_.at(size_t(from));
+    return true;
   }
 
   void step(std::span<const SequenceStep> steps, std::span<Sampled> out) override {

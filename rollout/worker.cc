@@ -265,6 +265,7 @@ void Worker::load(const Welcome& welcome) {
       rollout_.threads > 0 ? rollout_.threads : int32_t(std::max(1u, std::thread::hardware_concurrency()));
   o.device = rollout_.device;
   o.dtype = rollout_.dtype;
+  o.max_step_tokens = rollout_.max_num_batched_tokens;
   model_ = options_.load_model(folder, o);
   EngineOptions e;
   e.max_num_batched_tokens = rollout_.max_num_batched_tokens;

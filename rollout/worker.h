@@ -44,6 +44,6 @@ struct WorkerOptions {
 void run_worker(const WorkerOptions& options);
 
 // The load_model of a real worker: config.json, tokenizer and, when the folder has them, weights.
-WorkerModel load_torch_model(const std::string& folder, const RunnerOptions& options);
+WorkerModel load_rollout_model(const std::string& folder, const RunnerOptions& options);
 
 }  // namespace cohort

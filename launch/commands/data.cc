@@ -1,8 +1,9 @@
-// cohort data countdown|gsm8k|humaneval: makes or imports prompt sets.
+// cohort data countdown|programs|gsm8k|humaneval: makes or imports prompt sets.
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "launch/commands/commands.h"
+#include "launch/commands/data_programs.h"
 #include "launch/commands/parse.h"
 #include "launch/data/countdown.h"
 #include "launch/data/imports.h"
@@ -168,12 +169,16 @@ int command_data(int argc, char** argv) {
   CountdownCommand countdown;
   countdown.declare(
       *app.add_subcommand("countdown", "three numbers and a target: prompts, demonstrations, a small model"));
+  ProgramsCommand programs;
+  programs.declare(*app.add_subcommand(
+      "programs", "small C programs to write from words: prompts with tests, demonstrations, a small model"));
   ImportCommand gsm8k("Please reason step by step, and put your final answer within \\boxed{}.");
   gsm8k.declare(*app.add_subcommand("gsm8k", "openai/grade-school-math: train.jsonl or test.jsonl"));
   ImportCommand humaneval("Complete this function. Answer with the whole function in one ```python block.");
   humaneval.declare(*app.add_subcommand("humaneval", "openai/human-eval: HumanEval.jsonl or .jsonl.gz"));
   if (auto code = parse_arguments(app, argc, argv)) return *code;
   if (app.got_subcommand("countdown")) return countdown.run();
+  if (app.got_subcommand("programs")) return programs.run();
   if (app.got_subcommand("gsm8k"))
     return gsm8k.run(
         [](const Json& row, size_t line, const ImportOptions& options, const std::string& where) {

@@ -53,7 +53,7 @@ Policy load_policy(const PolicyFlags& flags, int64_t sequences, int64_t context)
   int64_t length = flags.max_context > 0 ? flags.max_context : context > 0 ? context : 2048;
   if (limit > 0) length = std::min(length, limit);
   o.max_context = int32_t(length);
-  WorkerModel model = load_torch_model(flags.model, o);
+  WorkerModel model = load_rollout_model(flags.model, o);
   if (!model.has_weights)
     fail("{}: has no model.safetensors (or its index): there are no weights to use", flags.model);
   return {std::move(model.prompts), std::move(model.runner)};

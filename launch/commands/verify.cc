@@ -26,8 +26,29 @@ const std::set<std::string>& own_fields(const std::string& kind) {
   // of judge, language_consistency and process: the whole record is theirs, and comes out again
   static const std::set<std::string> math = {"gold", "response"},
                                      countdown = {"numbers", "target", "response"}, format = {"response"},
-                                     code = {"language",  "source",      "response", "tests",
-                                             "test_code", "entry_point", "limits"};
+                                     code = {"language",
+                                             "source",
+                                             "response",
+                                             "tests",
+                                             "test_code",
+                                             "entry_point",
+                                             "limits",
+                                             "test_list",
+                                             "challenge_test_list",
+                                             "test_setup_code",
+                                             "test_imports",
+                                             "prelude",
+                                             "driver",
+                                             "checker",
+                                             "inputs",
+                                             "outputs",
+                                             "input_output",
+                                             "fn_name",
+                                             "func_name",
+                                             "compare",
+                                             "absolute_tolerance",
+                                             "relative_tolerance",
+                                             "whole_completion"};
   return kind == "math" ? math : kind == "countdown" ? countdown : kind == "code" ? code : format;
 }
 

@@ -3,6 +3,7 @@
 // token shows.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -18,6 +19,8 @@ struct FakeRunnerOptions {
   int32_t eos = 1;          // -1: none
   double eos_logit = 0;     // added to eos: how soon completions end
   double step_seconds = 0;  // how long a step pretends to take
+  bool overlaps = false;    // begin_step() and end_step(), as a runner on a device
+  int32_t capacity = 0;     // tokens the cache holds in all slots together, in pages of four; 0: no limit
 };
 
 class FakeRunner : public ModelRunner {
@@ -29,8 +32,12 @@ class FakeRunner : public ModelRunner {
   int32_t max_context() const override { return options_.max_context; }
   void step(std::span<const SequenceStep> steps, std::span<Sampled> out) override;
   std::vector<float> score(std::span<const int32_t> tokens) override;
+  bool overlaps() const override { return options_.overlaps; }
+  void begin_step(std::span<const SequenceStep> steps) override;
+  void end_step(std::span<Sampled> out) override;
   void reset_slot(int32_t slot) override;
-  void copy_slot(int32_t from, int32_t to) override;
+  bool reserve(int32_t slot, int32_t tokens) override;
+  bool copy_slot(int32_t from, int32_t to) override;
   int32_t slot_length(int32_t slot) const override;
   // Only the manifest's version matters.
   void stage_weights(std::shared_ptr<const WeightSet> weights) override;
@@ -44,14 +51,18 @@ class FakeRunner : public ModelRunner {
  private:
   struct Slot {
     uint64_t state = 0;
-    int32_t length = 0;
+    int32_t length = 0, pages = 0;
+    int32_t last = -1;  // sampled last
   };
+  void compute(std::span<const SequenceStep> steps, std::span<Sampled> out);
+  int32_t pages_held() const;
   uint64_t advance(uint64_t state, int32_t token) const;
   std::vector<float> logits(uint64_t state) const;
 
   FakeRunnerOptions options_;
   ModelConfig config_;
   std::vector<Slot> slots_;
+  std::deque<std::vector<Sampled>> begun_;
   Version version_ = 0;
   std::mutex mutex_;  // of staged_
   std::shared_ptr<const WeightSet> staged_;

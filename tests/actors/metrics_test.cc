@@ -196,6 +196,22 @@ TEST(HttpPage, ServesSnapshotsAndNothingElse) {
   EXPECT_THROW(HttpPage("203.0.113.1", 0), Error) << "not an address of this machine";
 }
 
+TEST(HttpPage, ManyOpenPagesShareTwoThreads) {
+  HttpPage page("127.0.0.1", 0);
+  page.publish({"{}", "x 1\n"});
+  std::vector<std::unique_ptr<httplib::Client>> open;
+  const auto began = std::chrono::steady_clock::now();
+  for (int i = 0; i < 8; ++i) {
+    open.push_back(std::make_unique<httplib::Client>("127.0.0.1", page.port()));
+    open.back()->set_keep_alive(true);
+    const auto got = open.back()->Get("/status.json");
+    ASSERT_TRUE(got) << i;
+    EXPECT_EQ(got->get_header_value("Connection"), "close") << "it would hold one of two threads";
+  }
+  for (auto& client : open) EXPECT_EQ(client->Get("/metrics")->body, "x 1\n");
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(10));
+}
+
 TEST(HttpPage, SlowReadersDelayNobodyButReaders) {
   HttpPage page("127.0.0.1", 0);
   const std::string big(8 << 20, 'x');

@@ -266,7 +266,7 @@ TEST(Code, TestCodeAndForgery) {
   EXPECT_EQ(tested("python", "def sq(x): return y", check, "sq"), K::candidate_crash);
   EXPECT_EQ(tested("python", "def other(x): return x", check, "sq"), K::candidate_crash);
   EXPECT_EQ(tested("python", "def sq(x:", check, "sq"), K::compile_error);
-  EXPECT_EQ(tested("python", "import sys\nsys.exit(0)", check, "sq"), K::candidate_crash);
+  EXPECT_EQ(tested("python", "import sys\nsys.exit(0)", check, "sq"), K::failed);
   EXPECT_EQ(tested("python", "import os\nos._exit(0)", check, "sq"), K::failed);
   EXPECT_EQ(tested("python", "print('ok')\nimport os\nos.write(1,b'ok')\nos._exit(0)", check, "sq"),
             K::failed);
@@ -396,87 +396,6 @@ TEST(Code, RecordsThatCannotBeRead) {
     input.record_json = record;
     EXPECT_EQ(shared().grade(input, false).kind, K::infra_error) << record;
   }
-}
-
-std::string humaneval() {
-  const char* data = std::getenv("COHORT_TEST_DATA");
-  const std::string path =
-      std::string(data ? data : COHORT_SOURCE_DIR "/../shared/data") + "/humaneval/HumanEval.jsonl.gz";
-  std::string text;
-  if (access(path.c_str(), R_OK) != 0) return text;
-  if (FILE* pipe = popen(("gzip -dc '" + path + "'").c_str(), "r")) {
-    char bytes[1 << 16];
-    for (size_t n; (n = fread(bytes, 1, sizeof bytes, pipe)) > 0;) text.append(bytes, n);
-    pclose(pipe);
-  }
-  return text;
-}
-
-TEST(Code, HumanEvalCanonicalSolutionsPassAndMutantsFail) {
-  std::istringstream lines(humaneval());
-  std::string line;
-  std::vector<json> problems;
-  while (std::getline(lines, line)) problems.push_back(json::parse(line));
-  if (problems.empty()) GTEST_SKIP() << "HumanEval is not there";
-  auto g = make_code_grader(
-      TomlTable::parse("whole_completion = true\n[limits]\nwall_s = 60\ncpu_s = 20\n", "t.toml"));
-  std::atomic<size_t> next = 0, passed = 0, caught = 0, unexpected = 0;
-  auto work = [&] {
-    for (size_t i; (i = next++) < problems.size();) {
-      const json& p = problems[i];
-      GradeInput input;
-      input.record_json =
-          json{{"language", "python"}, {"test_code", p["test"]}, {"entry_point", p["entry_point"]}}.dump();
-      input.completion = p["prompt"].get<std::string>() + p["canonical_solution"].get<std::string>();
-      const Verdict v = g->grade(input, false);
-      passed += v.kind == K::passed;
-      if (v.kind != K::passed) std::cerr << p["task_id"] << ": " << v.reason << " " << v.evidence << "\n";
-      if (i % 4 != 0)
-        continue;  // a quarter of them as mutants: the function answers something that is never right
-      input.completion += "\ndef " + p["entry_point"].get<std::string>() + "(*a, **k): return '\\0wrong'\n";
-      const Verdict w = g->grade(input, false);
-      caught += w.kind == K::failed || w.kind == K::candidate_crash;
-      unexpected += w.kind == K::passed;
-    }
-  };
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 3; ++t) threads.emplace_back(work);
-  for (std::thread& t : threads) t.join();
-  EXPECT_EQ(passed, problems.size());
-  EXPECT_EQ(caught, (problems.size() + 3) / 4);
-  EXPECT_EQ(unexpected, 0u);
-}
-
-TEST(Compare, Table) {
-  using C = OutputCompare;
-  struct Row {
-    std::string expected, actual;
-    C how;
-    bool equal;
-  };
-  const std::vector<Row> rows = {
-      {"1 2\n3\n", "1  2 3", C::tokens, true},
-      {"1 2", "1 2 3", C::tokens, false},
-      {"1 2 3", "1 2", C::tokens, false},
-      {"", " \n", C::tokens, true},
-      {"1 2\n3\n", "1 2 \n3\n\n", C::lines, true},
-      {"1 2\n3\n", "1  2\n3\n", C::lines, false},
-      {"a\n", "a", C::exact, false},
-      {"a\n", "a\n", C::exact, true},
-      {"0.3333333", "0.33333334", C::floats, true},
-      {"0.3333", "0.3334", C::floats, false},
-      {"1000000007", "1000000006", C::floats, false},
-      {"1000000007", "1000000007.0", C::floats, true},
-      {"nan", "NaN", C::floats, true},
-      {"inf", "-inf", C::floats, false},
-      {"nan", "1", C::floats, false},
-      {"1e10", "10000000000", C::floats, true},
-      {"yes 1.0", "no 1.0", C::floats, false},
-      {"1.0 2.0", "1.0", C::floats, false},
-  };
-  for (const Row& row : rows)
-    EXPECT_EQ(compare_outputs(row.expected, row.actual, row.how).empty(), row.equal)
-        << row.expected << " / " << row.actual;
 }
 
 }  // namespace

@@ -146,7 +146,10 @@ TEST(Contract, EveryRowHoldsAndLeavesNothing) {
   const std::vector<ContractCase> all = cases(folder);
   ASSERT_GE(all.size(), 53u);
   // what a process makes once at its first use is made now
-  run_all({all.begin(), all.begin() + 1}, "", sandbox::Want::automatic);
+  std::vector<ContractCase> once = {all.front()};
+  for (const ContractCase& c : all)
+    if (c.name == "eq_always_agrees") once.push_back(c);  // the warm interpreter
+  run_all(once, "", sandbox::Want::automatic);
   const HostState before = HostState::now();
   for (const std::string& wrong : run_all(all, "", sandbox::Want::automatic)) EXPECT_EQ(wrong, "");
   EXPECT_EQ(HostState::now().added_since(before), "");

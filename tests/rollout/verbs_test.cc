@@ -20,7 +20,7 @@
 namespace cohort {
 
 // In place of rollout/load_model.cc.
-WorkerModel load_torch_model(const std::string& folder, const RunnerOptions& options) {
+WorkerModel load_rollout_model(const std::string& folder, const RunnerOptions& options) {
   FakeRunnerOptions o;
   o.max_slots = options.max_slots;
   o.max_context = options.max_context;

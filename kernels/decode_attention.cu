@@ -1,0 +1,278 @@
+// Four warps walk a split's pages by turns, each with its own ring of pages in shared memory (no block-wide
+// barrier in the loop) and its own running softmax; they are merged at the end. Query heads are the 16 rows of the
+// matrix instructions, a page is its 16 columns. Pages of earlier tokens are on their way before the QKV product that this
+// kernel depends on has finished.
+#include "kernels/decode_attention.h"
+#include "kernels/qkv_head.cuh"
+
+namespace cohort::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kRows = 16;
+
+template <int kDim>
+struct Shared {
+  static constexpr int kPage = kPageTokens * kDim * 2;  // bytes of one head's keys
+  static constexpr int kStages = kDim > 64 ? 2 : 3;     // three or four blocks fit on a multiprocessor
+  static constexpr int kRing = kWarps * kStages * 2 * kPage;
+  static constexpr int kQuery = kRows * kDim * 2;
+  static constexpr int kNew = 2 * kDim * 2;                 // the new key and value
+  static constexpr int kMerge = kWarps * kRows * (kDim + 2) * 4;  // over the ring, when it is drained
+  static constexpr int kBytes = (kRing > kMerge ? kRing : kMerge) + kQuery + kNew;
+};
+
+template <int kDim>
+__global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4) decode_attention_kernel(DecodeAttentionParams p) {
+  constexpr int kChunks = kDim / 8;  // 16-byte chunks a token
+  constexpr int kPairs = kDim > 64 ? 2 : 1;
+  constexpr int kSteps = kDim / 16;
+  constexpr int kPage = Shared<kDim>::kPage, kStages = Shared<kDim>::kStages;
+  extern __shared__ __align__(128) unsigned char shared[];
+  unsigned char* query = shared + (Shared<kDim>::kRing > Shared<kDim>::kMerge ? Shared<kDim>::kRing : Shared<kDim>::kMerge);
+  bf16* fresh = reinterpret_cast<bf16*>(query + Shared<kDim>::kQuery);
+  __shared__ int last_block;
+
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int kv_head = blockIdx.x, row_index = blockIdx.y, split = blockIdx.z;
+  const int group = p.heads / p.kv.kv_heads;
+  // The rows and the table are written by the step's first kernel, which has finished long ago: see device.cuh.
+  const Row& row = p.rows[row_index];
+  const int slot = row.slot, position = row.position;
+  const int length = position + 1;
+  const int begin = split * p.split_tokens, end = min(length, begin + p.split_tokens);
+  if (slot < 0 || begin >= length) return;
+  const int first_page = begin / kPageTokens, pages = (end - begin + kPageTokens - 1) / kPageTokens;
+  const int32_t* table = p.kv.table + slot * p.kv.table_stride + first_page;
+
+  unsigned char* ring = shared + warp * kStages * 2 * kPage;
+  const int mine = pages > warp ? (pages - warp + kWarps - 1) / kWarps : 0;
+  const int32_t my_page = lane < mine ? table[warp + lane * kWarps] : 0;  // of this warp's page number `lane`
+  auto fetch = [&](int i) {  // this warp's i-th page
+    const int32_t page = __shfl_sync(0xffffffffu, my_page, i);
+    unsigned char* to = ring + (i % kStages) * 2 * kPage;
+#pragma unroll
+    for (int value = 0; value < 2; ++value) {
+      const bf16* from = p.kv.head(page, value, kv_head);
+#pragma unroll
+      for (int c = lane; c < kPageTokens * kChunks; c += 32)
+        copy_16(shared_address(to + value * kPage + swizzled<kChunks>(c / kChunks, c % kChunks)), from + c * 8);
+    }
+  };
+#pragma unroll
+  for (int i = 0; i < kStages; ++i) {
+    if (i < mine) fetch(i);
+    copy_commit();
+  }
+  for (int c = threadIdx.x; c < (kRows - group) * kChunks; c += kWarps * 32)  // rows that are no heads
+    *reinterpret_cast<uint4*>(query + swizzled<kChunks>(group + c / kChunks, c % kChunks)) = uint4{0, 0, 0, 0};
+  float2 turns[kPairs];
+  load_turns(p.rope, position, kDim, turns);
+
+  const bool has_new = end == length;
+  const int32_t new_page = table[pages - 1];
+  dependency_wait();
+  dependents_launch();
+
+  // Queries into shared memory (scaled later, in fp32), the new key and value into shared memory and their page.
+  // All of a warp's heads are loaded before the first is used.
+  const int items = group + (has_new ? 2 : 0);
+  constexpr int kRounds = (kRows + 2 + kWarps - 1) / kWarps;
+  HeadPairs<kPairs> pairs[kRounds];
+  load_heads<kRounds, kPairs>(p.qkv, row_index, kDim, pairs, [&](int r) {
+    const int item = warp + r * kWarps;
+    return item < group ? kv_head * group + item : item < items ? p.heads + (item - group) * p.kv.kv_heads + kv_head : -1;
+  });
+#pragma unroll
+  for (int r = 0; r < kRounds; ++r) {
+    const int item = warp + r * kWarps;
+    if (item >= items) break;
+    if (item <= group) {  // queries and the key
+      if (const bf16* norm = item < group ? p.rope.q_norm : p.rope.k_norm) pairs[r].normalise(norm, p.rope.eps, kDim);
+      pairs[r].rotate(turns);
+    }
+    if (item < group) {
+      unsigned char* to = query;
+      pairs[r].store(kDim, [to, item](int i, float v) {
+        *reinterpret_cast<bf16*>(to + swizzled<kChunks>(item, i / 8) + i % 8 * 2) = __float2bfloat16_rn(v);
+      });
+    } else {
+      const int value = item - group;
+      bf16* to = p.kv.head(new_page, value, kv_head) + position % kPageTokens * kDim;
+      bf16* near = fresh + value * kDim;
+      pairs[r].store(kDim, [to, near](int i, float v) { to[i] = near[i] = __float2bfloat16_rn(v); });
+    }
+  }
+  __syncthreads();
+
+  uint32_t q[kSteps][4];
+#pragma unroll
+  for (int k = 0; k < kSteps; ++k)
+    load_matrix_4(shared_address(query + swizzled<kChunks>(lane % 16, 2 * k + lane / 16)), q[k]);
+
+  constexpr float kLog2e = 1.4426950408889634f;
+  const float scale = p.scale * kLog2e;
+  float top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};  // of matrix rows lane / 4 and lane / 4 + 8
+  float out[kDim / 8][4] = {};
+  for (int i = 0; i < mine; ++i) {
+    copy_wait<kStages - 1>();
+    __syncwarp();
+    unsigned char* keys = ring + (i % kStages) * 2 * kPage;
+    unsigned char* values = keys + kPage;
+    const int page = warp + i * kWarps;
+    if (has_new && page == pages - 1) {  // this page was fetched before its newest token was there
+      for (int c = lane; c < 2 * kChunks; c += 32) {
+        unsigned char* to = (c < kChunks ? keys : values) + swizzled<kChunks>(position % kPageTokens, c % kChunks);
+        *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(fresh + c * 8);
+      }
+      // behind it lies whatever the page held before, NaN perhaps: 0 * NaN is not 0
+      for (int t = position % kPageTokens + 1; t < kPageTokens; ++t)
+        for (int c = lane; c < kChunks; c += 32)
+          *reinterpret_cast<uint4*>(values + swizzled<kChunks>(t, c)) = uint4{0, 0, 0, 0};
+      __syncwarp();
+    }
+    float s[2][4] = {};
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {
+      uint32_t b[4];
+      load_matrix_4(shared_address(keys + swizzled<kChunks>((lane / 16) * 8 + lane % 8, 2 * k + (lane / 8) % 2)), b);
+      multiply(s[0], q[k], b[0], b[1]);
+      multiply(s[1], q[k], b[2], b[3]);
+    }
+    const int left = end - begin - page * kPageTokens;  // tokens of this page
+    float best[2] = {top[0], top[1]};
+#pragma unroll
+    for (int n = 0; n < 2; ++n)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int token = n * 8 + (lane % 4) * 2 + (j & 1);
+        s[n][j] = token < left ? s[n][j] * scale : -INFINITY;
+        best[j >> 1] = fmaxf(best[j >> 1], s[n][j]);
+      }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 1));
+      best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 2));
+    }
+    if (__any_sync(0xffffffffu, best[0] > top[0] || best[1] > top[1])) {
+      const float shrink[2] = {exp2f(top[0] - best[0]), exp2f(top[1] - best[1])};
+#pragma unroll
+      for (int n = 0; n < kDim / 8; ++n)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) out[n][j] *= shrink[j >> 1];
+      total[0] *= shrink[0], total[1] *= shrink[1];
+      top[0] = best[0], top[1] = best[1];
+    }
+#pragma unroll
+    for (int n = 0; n < 2; ++n)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        s[n][j] = exp2f(s[n][j] - top[j >> 1]);
+        total[j >> 1] += s[n][j];
+      }
+    const uint32_t weights[4] = {pack(s[0][0], s[0][1]), pack(s[0][2], s[0][3]), pack(s[1][0], s[1][1]),
+                                 pack(s[1][2], s[1][3])};
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n += 2) {
+      uint32_t b[4];
+      load_matrix_4_transposed(shared_address(values + swizzled<kChunks>((lane / 8) % 2 * 8 + lane % 8, n + lane / 16)), b);
+      multiply(out[n], weights, b[0], b[1]);
+      multiply(out[n + 1], weights, b[2], b[3]);
+    }
+    __syncwarp();  // all lanes are done with this page's place before it is filled again
+    if (i + kStages < mine) fetch(i + kStages);
+    copy_commit();
+  }
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    total[r] += __shfl_xor_sync(0xffffffffu, total[r], 1);
+    total[r] += __shfl_xor_sync(0xffffffffu, total[r], 2);
+  }
+  copy_wait<0>();
+  __syncthreads();
+
+  // Merge the warps, in their order. [warp][row][kDim sums, top, total]
+  constexpr int kWidth = kDim + 2;
+  float* merge = reinterpret_cast<float*>(shared);
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int m = lane / 4 + 8 * r;
+    if (m >= group) continue;
+    float* to = merge + (warp * kRows + m) * kWidth;
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      to[n * 8 + (lane % 4) * 2] = out[n][2 * r];
+      to[n * 8 + (lane % 4) * 2 + 1] = out[n][2 * r + 1];
+    }
+    if (lane % 4 == 0) to[kDim] = top[r], to[kDim + 1] = total[r];
+  }
+  __syncthreads();
+  const int splits = (length + p.split_tokens - 1) / p.split_tokens;
+  for (int i = threadIdx.x; i < group * kDim; i += kWarps * 32) {
+    const int m = i / kDim, d = i % kDim;
+    float best = -INFINITY, sum = 0, weight = 0;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) best = fmaxf(best, merge[(w * kRows + m) * kWidth + kDim]);
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float* from = merge + (w * kRows + m) * kWidth;
+      const float factor = exp2f(from[kDim] - best);
+      sum += factor * from[d], weight += factor * from[kDim + 1];
+    }
+    const int64_t head = int64_t(row_index) * p.heads + kv_head * group + m;
+    if (splits == 1) {
+      p.out[head * kDim + d] = __float2bfloat16_rn(sum / weight);
+    } else {
+      float* to = p.partial + (head * p.splits + split) * kWidth;
+      to[d] = sum;
+      if (d == 0) to[kDim] = best, to[kDim + 1] = weight;
+    }
+  }
+  if (splits == 1) return;
+
+  __threadfence();
+  __syncthreads();
+  int32_t* counter = p.counters + row_index * p.kv.kv_heads + kv_head;
+  if (threadIdx.x == 0) last_block = atomicAdd(counter, 1) == splits - 1;
+  __syncthreads();
+  if (!last_block) return;
+  __threadfence();
+  if (threadIdx.x == 0) *counter = 0;
+  for (int i = threadIdx.x; i < group * kDim; i += kWarps * 32) {
+    const int m = i / kDim, d = i % kDim;
+    const int64_t head = int64_t(row_index) * p.heads + kv_head * group + m;
+    const float* from = p.partial + head * p.splits * kWidth;
+    float best = -INFINITY, sum = 0, weight = 0;
+    for (int s = 0; s < splits; ++s) best = fmaxf(best, __ldcg(from + s * kWidth + kDim));
+    for (int s = 0; s < splits; ++s) {
+      const float factor = exp2f(__ldcg(from + s * kWidth + kDim) - best);
+      sum += factor * __ldcg(from + s * kWidth + d), weight += factor * __ldcg(from + s * kWidth + kDim + 1);
+    }
+    p.out[head * kDim + d] = __float2bfloat16_rn(sum / weight);
+  }
+}
+
+template <int kDim>
+void run(const DecodeAttentionParams& p, cudaStream_t stream, bool early) {
+  constexpr int bytes = Shared<kDim>::kBytes;
+  static const bool raised = [] {
+    CUDA_CHECK(cudaFuncSetAttribute(decode_attention_kernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+    return true;
+  }();
+  (void)raised;
+  launch(decode_attention_kernel<kDim>, dim3(unsigned(p.kv.kv_heads), unsigned(p.count), unsigned(p.splits)), kWarps * 32,
+         bytes, stream, early, p);
+}
+
+}  // namespace
+
+void decode_attention(const DecodeAttentionParams& p, cudaStream_t stream, bool early) {
+  switch (p.kv.head_dim) {
+    case 32: return run<32>(p, stream, early);
+    case 64: return run<64>(p, stream, early);
+    case 128: return run<128>(p, stream, early);
+    default: call_failed("head_dim must be 32, 64 or 128", "decode_attention", __FILE__, __LINE__);
+  }
+}
+
+}  // namespace cohort::cuda

@@ -1,0 +1,192 @@
+#include <algorithm>
+#include <array>
+
+#include "kernels/hopper.cuh"
+#include "kernels/hopper_gemm.h"
+
+namespace cohort::cuda {
+namespace {
+
+constexpr int kStep = 64;  // of k: one swizzled row of 128 bytes
+
+template <int kGroups, int kColumns, int kStages>
+struct Ring {
+  static constexpr int kWeights = kGroups * 64 * kStep * 2, kInputs = kColumns * kStep * 2;
+  static constexpr int kStage = kWeights + kInputs;
+  static constexpr int kBytes = kStages * kStage + 1024;  // tiles begin at multiples of 1024
+};
+
+struct Shape {
+  int m, n, k, k_split;
+  int64_t stride;
+  void* out;
+};
+
+// One warp keeps the ring filled, kGroups warpgroups multiply, 64 rows of weights each.
+template <int kGroups, int kColumns, int kStages, GemmOut kOut>
+__global__ void __launch_bounds__(kGroups * 128 + 32)
+    hopper_gemm_kernel(const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap inputs, const Shape p) {
+  using R = Ring<kGroups, kColumns, kStages>;
+  extern __shared__ unsigned char raw[];
+  __shared__ __align__(8) uint64_t barriers[2 * kStages];
+  const uint32_t ring = (shared_address(raw) + 1023) & ~1023u;
+  const auto full = [&](int s) { return shared_address(barriers + s); };
+  const auto empty = [&](int s) { return shared_address(barriers + kStages + s); };
+  // Blocks that share weights are neighbours, so that these come out of L2 the second time.
+  const int column0 = blockIdx.x * kColumns, row0 = blockIdx.y * kGroups * 64, split = blockIdx.z;
+  const int k0 = split * p.k_split, steps = (min(p.k, k0 + p.k_split) - k0 + kStep - 1) / kStep;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < kStages; ++s) barrier_init(full(s), 1), barrier_init(empty(s), kGroups * 4);
+    barrier_init_done();
+  }
+  __syncthreads();
+
+  if (warp == kGroups * 4) {
+    if (lane != 0) return;
+    const auto fetch_weights = [&](int step) {
+      const int s = step % kStages;
+      barrier_expect(full(s), R::kStage);
+      copy_tile(ring + s * R::kStage, &weights, full(s), k0 + step * kStep, row0);
+    };
+    const auto fetch_inputs = [&](int step) {
+      const int s = step % kStages;
+      copy_tile(ring + s * R::kStage + R::kWeights, &inputs, full(s), k0 + step * kStep, column0);
+    };
+    const int ahead = min(steps, kStages);
+    for (int step = 0; step < ahead; ++step) fetch_weights(step);
+    dependency_wait();
+    dependents_launch();
+    for (int step = 0; step < ahead; ++step) fetch_inputs(step);
+    for (int step = ahead; step < steps; ++step) {
+      barrier_wait(empty(step % kStages), (step / kStages - 1) & 1);
+      fetch_weights(step);
+      fetch_inputs(step);
+    }
+    return;
+  }
+
+  const int group = warp / 4;
+  float d[kColumns / 2];
+  for (int step = 0; step < steps; ++step) {
+    const int s = step % kStages;
+    barrier_wait(full(s), step / kStages & 1);
+    const uint64_t a = tile_descriptor(ring + s * R::kStage + group * 64 * kStep * 2);
+    const uint64_t b = tile_descriptor(ring + s * R::kStage + R::kWeights);
+    multiply_begin();
+#pragma unroll
+    for (int k = 0; k < kStep / 16; ++k) Multiply<kColumns>::run(d, a + 2 * k, b + 2 * k, step > 0 || k > 0);
+    multiply_commit();
+    if (step > 0) {  // the tiles of the step before are free once its products are done
+      multiply_wait<1>();
+      if (lane == 0) barrier_arrive(empty((step - 1) % kStages));
+    }
+  }
+  multiply_wait<0>();
+  dependency_wait();  // long done; whoever read what is overwritten now is done too
+
+  const int n = row0 + group * 64 + warp % 4 * 16 + lane / 4;
+#pragma unroll
+  for (int j = 0; j < kColumns / 8; ++j)
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      const int m = column0 + j * 8 + lane % 4 * 2 + c;
+      if (m >= p.m) continue;
+      const float first = d[4 * j + c], second = d[4 * j + 2 + c];  // rows n and n + 8
+      if constexpr (kOut == GemmOut::swiglu) {
+        if (n < p.n)
+          static_cast<bf16*>(p.out)[int64_t(m) * (p.n / 2) + n / 16 * 8 + n % 8] =
+              __float2bfloat16_rn(first / (1.0f + __expf(-first)) * second);
+      } else {
+        float* row = static_cast<float*>(p.out) +
+                     (kOut == GemmOut::partial ? (int64_t(split) * p.m + m) * p.n : int64_t(m) * p.stride);
+        if (n < p.n) row[n] = first;
+        if (n + 8 < p.n) row[n + 8] = second;
+      }
+    }
+}
+
+int split_length(int k, int splits) {
+  const int steps = (k + kStep - 1) / kStep;
+  return (steps + splits - 1) / splits * kStep;
+}
+
+template <int kGroups, int kColumns, int kStages, GemmOut kOut>
+void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
+  constexpr int bytes = Ring<kGroups, kColumns, kStages>::kBytes;
+  auto kernel = hopper_gemm_kernel<kGroups, kColumns, kStages, kOut>;
+  static const bool raised = [] {
+    CUDA_CHECK(cudaFuncSetAttribute(hopper_gemm_kernel<kGroups, kColumns, kStages, kOut>,
+                                    cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+    return true;
+  }();
+  (void)raised;
+  const dim3 grid(unsigned(p.m + kColumns - 1) / kColumns, unsigned(p.n + kGroups * 64 - 1) / (kGroups * 64), unsigned(p.splits));
+  launch(kernel, grid, kGroups * 128 + 32, bytes, stream, early, tile_map(p.w, p.n, p.k, kGroups * 64),
+         tile_map(p.x, p.m, p.k, kColumns), Shape{p.m, p.n, p.k, split_length(p.k, p.splits), p.stride, p.out});
+}
+
+template <int kGroups, int kColumns, int kStages>
+void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
+  switch (p.kind) {
+    case GemmOut::partial: return run<kGroups, kColumns, kStages, GemmOut::partial>(p, stream, early);
+    case GemmOut::full: return run<kGroups, kColumns, kStages, GemmOut::full>(p, stream, early);
+    case GemmOut::swiglu: return run<kGroups, kColumns, kStages, GemmOut::swiglu>(p, stream, early);
+  }
+}
+
+constexpr std::array<HopperGemmTile, 7> kTiles = {{{1, 64, 6}, {1, 64, 12}, {2, 64, 4}, {1, 128, 4}, {2, 128, 3}, {2, 128, 6}, {2, 256, 4}}};
+
+}  // namespace
+
+std::span<const HopperGemmTile> hopper_gemm_tiles() { return kTiles; }
+
+HopperGemmTile hopper_gemm_default(int m) {
+  return m <= 64 ? kTiles[0] : m <= 128 ? kTiles[4] : kTiles[6];
+}
+
+int hopper_gemm_splits(int n, int k, int multiprocessors) {
+  const int tiles = (n + 63) / 64, steps = (k + kStep - 1) / kStep;
+  const int splits = std::clamp(multiprocessors / tiles, 1, std::min(steps, kMostGemmSplits));
+  const int length = (steps + splits - 1) / splits;
+  return (steps + length - 1) / length;
+}
+
+void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStream_t stream, bool early) {
+  const int length = split_length(p.k, p.splits);
+  if (p.m < 1 || p.n < 1 || p.k < 8 || p.k % 8 != 0 || (p.kind == GemmOut::swiglu && p.n % 16 != 0) || p.splits < 1 ||
+      (p.kind != GemmOut::partial && p.splits != 1) || (p.splits - 1) * length >= p.k)
+    call_failed("a shape it does not do", "hopper_gemm", __FILE__, __LINE__);
+  if (tile == kTiles[0]) return run<1, 64, 6>(p, stream, early);
+  if (tile == kTiles[1]) return run<1, 64, 12>(p, stream, early);
+  if (tile == kTiles[2]) return run<2, 64, 4>(p, stream, early);
+  if (tile == kTiles[3]) return run<1, 128, 4>(p, stream, early);
+  if (tile == kTiles[4]) return run<2, 128, 3>(p, stream, early);
+  if (tile == kTiles[5]) return run<2, 128, 6>(p, stream, early);
+  if (tile == kTiles[6]) return run<2, 256, 4>(p, stream, early);
+  call_failed("no such tile", "hopper_gemm", __FILE__, __LINE__);
+}
+
+CUtensorMap tile_map(const bf16* matrix, int64_t rows, int64_t columns, int box_rows) {
+  using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*, const cuuint64_t*,
+                              const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
+                              CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+  static const Encode encode = [] {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult result;
+    CUDA_CHECK(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &result));
+    if (result != cudaDriverEntryPointSuccess) call_failed("the driver is too old", "cuTensorMapEncodeTiled", __FILE__, __LINE__);
+    return reinterpret_cast<Encode>(function);
+  }();
+  CUtensorMap map;
+  const cuuint64_t size[2] = {cuuint64_t(columns), cuuint64_t(rows)}, stride[1] = {cuuint64_t(columns) * 2};
+  const cuuint32_t box[2] = {kStep, cuuint32_t(box_rows)}, one[2] = {1, 1};
+  const CUresult code = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<bf16*>(matrix), size, stride, box, one,
+                               CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                               CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (code != CUDA_SUCCESS) call_failed("a matrix the copy engine does not take", "cuTensorMapEncodeTiled", __FILE__, __LINE__);
+  return map;
+}
+
+}  // namespace cohort::cuda

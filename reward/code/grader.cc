@@ -1,0 +1,263 @@
+// Data flow of one completion: program text -> normalised, and looked up with its record (the same was graded, or is
+// being graded by another thread: its verdict is this one's) -> compiled (once) -> tests, the one that fails most
+// often first, each in a fresh jail, until the score is decided -> verdict.
+#include <signal.h>
+
+#include <algorithm>
+
+#include "reward/code.h"
+#include "reward/code/ending.h"
+#include "reward/code/harness.h"
+#include "reward/code/limits.h"
+#include "reward/code/normalise.h"
+#include "reward/code/once_cache.h"
+#include "reward/code/order.h"
+#include "reward/code/python_tests.h"
+#include "reward/code/tests.h"
+#include "reward/code/toolchain.h"
+#include "reward/record.h"
+
+namespace cohort {
+namespace {
+
+using namespace code;
+using sandbox::Ended, sandbox::Outcome;
+using Json = nlohmann::json;
+
+Verdict cancelled_verdict() {
+  return make_verdict(VerdictKind::cancelled, 0, "cancelled");
+}
+
+class CodeGrader : public RecordGrader {
+ public:
+  explicit CodeGrader(const CodeOptions& options)
+      : RecordGrader("code", 2, write_options(options)), options_(options), toolchain_(options) {}
+
+ protected:
+  Verdict decide(const Json& record, const GradeInput& input,
+                 const std::atomic<bool>& cancelled) const override {
+    Task task;
+    task.language = &toolchain_.language(record.contains("language") ? required_text(record, "language")
+                                                                     : options_.language);
+    const auto whole = record.find("whole_completion");
+    if (whole != record.end() && !whole->is_boolean())
+      throw InfraError("the record's field \"whole_completion\" must be true or false");
+    task.source = (whole != record.end() ? whole->get<bool>() : options_.whole_completion)
+                      ? std::string_view(input.completion)
+                      : last_fenced_block(input.completion);
+    task.limits = to_limits(record_limits(record, options_.limits));
+    task.tests = read_tests(record, input.record_json, options_);
+    task.record = hash_parts({input.record_json});
+    if (trim(task.source).empty()) return make_verdict(VerdictKind::no_answer, 0, "no code was found");
+    if (!options_.reuse) return grade_program(task, cancelled);
+    const std::string key = hash_parts({task.record, normalise(task.source, task.language->syntax)});
+    auto got = verdicts_.get(key, cancelled, [&] {
+      Verdict verdict = grade_program(task, cancelled);
+      const bool keep = verdict.kind != VerdictKind::cancelled && verdict.kind != VerdictKind::infra_error;
+      const size_t size = verdict.reason.size() + verdict.evidence.size() + 200;
+      return OnceCache<Verdict>::Made{std::move(verdict), size, keep};
+    });
+    if (!got) return cancelled_verdict();
+    if (got->reused) {
+      Json evidence = Json::parse(got->value.evidence, nullptr, false);
+      if (evidence.is_object()) evidence["reused"] = true, got->value.evidence = dump_line(evidence);
+      got->value.reused = true;
+    }
+    return std::move(got->value);
+  }
+
+ private:
+  struct Task {
+    const CodeLanguage* language = nullptr;
+    std::string_view source;
+    sandbox::Limits limits;
+    TestSet tests;
+    std::string record;  // its hash
+    bool python() const { return language->name == "python"; }
+    bool native() const { return language->name == "c" || language->name == "cpp"; }
+  };
+
+  Json start_evidence(const Task& task) const {
+    return {{"isolation", toolchain_.isolation_name(*task.language)}};
+  }
+
+  Verdict refused(const Task& task, const Compiled& compiled) const {
+    if (compiled.refused.kind == VerdictKind::cancelled) return cancelled_verdict();
+    Json evidence = start_evidence(task);
+    add_usage(evidence, compiled.outcome);
+    evidence["compiler"] = compiled.diagnostics;
+    return make_verdict(compiled.refused.kind, 0, compiled.refused.reason, evidence);
+  }
+
+  Verdict grade_program(const Task& task, const std::atomic<bool>& cancelled) const {
+    const TestSet& set = task.tests;
+    for (const Test& test : set.tests) {
+      if (test.form == Test::Form::call && !task.python())
+        throw InfraError("the record's \"args\" tests need Python; other languages take a \"driver\"");
+      if (test.form == Test::Form::script && !task.python() && !task.native())
+        throw InfraError(fmt::format("the record's \"test_code\" cannot be in {}", task.language->name));
+    }
+    if (task.native() && set.tests[0].form == Test::Form::script)
+      return grade_native_scripts(task, cancelled);
+    const std::string source =
+        set.driver.empty() ? std::string(task.source) : std::string(task.source) + "\n" + set.driver;
+    const Compiled compiled = toolchain_.compile(*task.language, source, {}, {}, cancelled);
+    if (!compiled.ok()) return refused(task, compiled);
+    std::optional<Compiled> checker;
+    if (set.checker) checker = compile_checker(*set.checker, cancelled);
+    if (checker && !checker->ok()) return cancelled_verdict();
+    return run_tests(task, cancelled, [&](const Test& test) {
+      if (test.form == Test::Form::call)
+        return run_call(toolchain_, compiled.program, test, set.tolerance, task.limits, cancelled);
+      if (test.form == Test::Form::script) {
+        const auto run = options_.python_tests == PythonTests::separate ? run_script : run_script_in_process;
+        return run(toolchain_, compiled.program, set, test, task.limits, cancelled);
+      }
+      return run_output(task, compiled.program, checker ? &checker->program : nullptr, test, cancelled);
+    });
+  }
+
+  Compiled compile_checker(const Checker& checker, const std::atomic<bool>& cancelled) const {
+    Compiled compiled =
+        toolchain_.compile(toolchain_.language(checker.language), checker.source, {}, {}, cancelled);
+    if (compiled.refused.kind == VerdictKind::compile_error)
+      throw InfraError("the record's checker " + compiled.refused.reason);
+    return compiled;
+  }
+
+  TestResult run_output(const Task& task, const Program& program, const Program* checker, const Test& test,
+                        const std::atomic<bool>& cancelled) const {
+    sandbox::Job job = program.job(task.limits);
+    job.stdin_data = test.input;
+    const std::string mode = fmt::format("run {}", task.limits.output_bytes);
+    if (toolchain_.runs_warm(*task.language)) {
+      job.warm = true;
+      job.files.push_back({"mode", mode});
+    }
+    TestResult result;
+    result.outcome = toolchain_.jail(*task.language).run(job, cancelled);
+    result.judged = judge_ending(result.outcome);
+    judge_syntax(*task.language, result.outcome, result.judged);
+    if (result.judged.kind != VerdictKind::passed) return result;
+    if (checker) {
+      result.judged = ask_checker(*checker, test, result.outcome.out, cancelled);
+    } else {
+      const std::string difference =
+          compare_outputs(test.expected, result.outcome.out, task.tests.compare, task.tests.tolerance);
+      if (!difference.empty()) result.judged = {VerdictKind::failed, "the output " + difference};
+    }
+    if (result.judged.kind == VerdictKind::failed)
+      result.difference_shown = result.outcome.out.substr(0, 300);
+    return result;
+  }
+
+  // In a jail of its own, with three files: what the program was given, what it said, and what was expected.
+  Judged ask_checker(const Program& checker, const Test& test, std::string_view output,
+                     const std::atomic<bool>& cancelled) const {
+    sandbox::Job job = checker.job(to_limits(options_.limits));
+    job.files.push_back({"input.txt", test.input});
+    job.files.push_back({"output.txt", output});
+    job.files.push_back({"answer.txt", test.expected});
+    for (const char* file : {"input.txt", "output.txt", "answer.txt"}) job.argv.push_back(file);
+    const Outcome o = toolchain_.jail(*checker.language).run(job, cancelled);
+    if (o.ended == Ended::cancelled) return {VerdictKind::cancelled, "cancelled"};
+    if (o.ended == Ended::exited && o.exit_code == 0) return {};
+    if (o.ended == Ended::exited && (o.exit_code == 1 || o.exit_code == 2))
+      return {VerdictKind::failed, "the checker refuses the output"};
+    return {VerdictKind::unknown, "the checker " + judge_ending(o).reason};
+  }
+
+  Verdict grade_native_scripts(const Task& task, const std::atomic<bool>& cancelled) const {
+    const bool cpp = task.language->name == "cpp";
+    const char* harness = cpp ? "harness.cpp" : "harness.c";
+    std::optional<Verdict> not_compiled;
+    Verdict verdict = run_tests(task, cancelled, [&](const Test& test) {
+      TestResult result;
+      const std::string whole = with_native_tests(task.source, test.script, cpp);
+      const Compiled compiled = toolchain_.compile(*task.language, whole, {{harness, kNativeHarness}},
+                                                   {harness, "-Wl,--wrap=main"}, cancelled);
+      if (!compiled.ok()) {
+        result.judged = compiled.refused;
+        not_compiled = refused(task, compiled);
+        return result;
+      }
+      const std::string nonce = make_nonce();
+      sandbox::Job job = compiled.program.job(task.limits);
+      job.report_pipe = true;
+      job.stdin_data = nonce;
+      result.outcome = toolchain_.jail(*task.language).run(job, cancelled);
+      const Outcome& o = result.outcome;
+      result.judged = judge_ending(o);
+      if (result.judged.kind == VerdictKind::passed && o.report != nonce + " ok")
+        result.judged = {VerdictKind::failed, "ended before its tests were done"};
+      if ((o.signal == SIGILL || o.signal == SIGTRAP) && contains(o.err, "Assertion failed: "))
+        result.judged = {VerdictKind::failed, "a test failed: " + last_line(o.err)};
+      return result;
+    });
+    return not_compiled ? *not_compiled : verdict;
+  }
+
+  // run(test) -> TestResult, for each test until the score is decided.
+  template <class Run>
+  Verdict run_tests(const Task& task, const std::atomic<bool>& cancelled, const Run& run) const {
+    const std::vector<Test>& tests = task.tests.tests;
+    std::vector<size_t> order(tests.size());
+    if (options_.test_order == TestOrder::learned)
+      order = failures_.order(task.record, tests.size());
+    else
+      std::iota(order.begin(), order.end(), 0);
+    Json evidence = start_evidence(task);
+    Judged first;                      // why a test that was not passed was not
+    size_t first_test = tests.size();  // the lowest numbered of them
+    size_t passed = 0, ran = 0;
+    double wall_s = 0, cpu_s = 0;
+    int64_t peak = 0;
+    for (const size_t i : order) {
+      if (cancelled.load(std::memory_order_relaxed)) return cancelled_verdict();
+      const TestResult result = run(tests[i]);
+      if (result.judged.kind == VerdictKind::cancelled) return cancelled_verdict();
+      ++ran;
+      wall_s += result.outcome.wall_s;
+      cpu_s += result.outcome.cpu_s;
+      peak = std::max(peak, result.outcome.peak_bytes);
+      if (result.judged.kind == VerdictKind::passed) {
+        ++passed;
+        continue;
+      }
+      failures_.failed(task.record, i, tests.size());
+      if (i < first_test) {
+        first = result.judged;
+        first_test = i;
+        for (const char* key : {"exit_status", "signal", "ended", "stderr", "stdout"}) evidence.erase(key);
+        add_usage(evidence, result.outcome);
+        if (!result.difference_shown.empty()) evidence["stdout"] = result.difference_shown;
+      }
+      if (!options_.partial_credit || result.judged.kind == VerdictKind::compile_error) break;
+    }
+    if (first_test < tests.size()) evidence["first_failing_test"] = first_test + 1;
+    evidence["tests"] = tests.size();
+    evidence["tests_run"] = ran;
+    evidence["tests_passed"] = passed;
+    evidence["wall_s"] = wall_s;
+    evidence["cpu_s"] = cpu_s;
+    evidence["memory_kb"] = peak / 1024;
+    if (first_test == tests.size())
+      return make_verdict(VerdictKind::passed, 1, fmt::format("passes all {} tests", tests.size()), evidence);
+    const double share = static_cast<double>(passed) / static_cast<double>(tests.size());
+    return make_verdict(first.kind, options_.partial_credit ? share : 0,
+                        fmt::format("test {}: {}", first_test + 1, first.reason), evidence);
+  }
+
+  const CodeOptions options_;
+  const Toolchain toolchain_;
+  mutable OnceCache<Verdict> verdicts_{16u << 20};
+  mutable FailureCounts failures_{4096};
+};
+
+}  // namespace
+
+std::unique_ptr<Grader> make_code_grader(const TomlTable& table) {
+  return std::make_unique<CodeGrader>(read_grader_options<CodeOptions>(table));
+}
+
+}  // namespace cohort

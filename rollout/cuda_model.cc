@@ -1,0 +1,481 @@
+#include "rollout/cuda_model.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "kernels/cuda_check.h"
+#include "kernels/decode_attention.h"
+#include "kernels/rms_norm.h"
+#include "kernels/rope.h"
+#include "kernels/rows_kernels.h"
+#include "kernels/sampler.h"
+#include "kernels/swiglu.h"
+#include "learner/folder/rope.h"
+#include "transport/base/error.h"
+
+namespace cohort {
+namespace {
+
+enum Product { kQkv, kOutput, kGateUp, kDown, kHead };
+constexpr size_t kWorkspace = 64 << 20;
+
+int64_t round_up(int64_t x, int64_t to) {
+  return (x + to - 1) / to * to;
+}
+int64_t pieces_of(int64_t vocab) {
+  return (vocab + cuda::kSamplerPiece - 1) / cuda::kSamplerPiece;
+}
+int64_t splits_of(int64_t context) {
+  return (context + CudaModel::kSplitTokens - 1) / CudaModel::kSplitTokens;
+}
+template <class T>
+T* pinned(int64_t count) {
+  void* p = nullptr;
+  CUDA_CHECK(cudaHostAlloc(&p, size_t(count) * sizeof(T), cudaHostAllocMapped));
+  std::memset(p, 0, size_t(count) * sizeof(T));
+  return static_cast<T*>(p);
+}
+
+// Sizes in bytes of everything but weights and pages; one place, so that what is asked for is what is allocated.
+struct Sizes {
+  int64_t table, cos_sin, rows, sampled_rows, tiles, index, x, sampled_y, qkv, q, gate_up, h, partial, logits,
+      attention_partial, attention_counters, pieces, sampler_counters, last_token;
+  Sizes(const ModelConfig& c, const CudaModelLimits& l) {
+    const int64_t width = (c.num_heads + 2 * c.num_kv_heads) * c.head_dim, q_width = c.num_heads * c.head_dim;
+    const int64_t n = l.rows, s = l.sampled;
+    table = int64_t(l.slots) * (l.context / cuda::kPageTokens + 1) * 4;
+    cos_sin = int64_t(l.context) * c.head_dim / 2 * 8;
+    rows = n * int64_t(sizeof(cuda::Row)), sampled_rows = s * int64_t(sizeof(cuda::Row));
+    tiles = n * int64_t(sizeof(cuda::PrefillTile)), index = s * 4;
+    x = n * c.hidden_size * 2, sampled_y = s * c.hidden_size * 2;
+    qkv = n * width * 2, q = n * q_width * 2;
+    gate_up = n * 2 * c.intermediate_size * 2, h = n * c.intermediate_size * 2;
+    partial = int64_t(cuda::kMostGemmSplits) * std::min<int64_t>(n, std::max(l.hopper_rows, 1)) * std::max(width, c.hidden_size) * 4;
+    logits = s * round_up(c.vocab_size, 4) * 4;
+    attention_partial = cuda::decode_attention_scratch(l.decode_rows, c.num_heads, c.head_dim, splits_of(l.context)) * 4;
+    attention_counters = int64_t(l.decode_rows) * c.num_kv_heads * 4;
+    pieces = s * pieces_of(c.vocab_size) * int64_t(sizeof(cuda::SamplerPiece));
+    sampler_counters = s * 4, last_token = int64_t(l.slots) * 4;
+  }
+  int64_t total() const {
+    return table + cos_sin + rows + sampled_rows + tiles + index + 2 * x + sampled_y + qkv + 2 * q + gate_up + h + partial +
+           logits + attention_partial + attention_counters + pieces + sampler_counters + last_token;
+  }
+};
+
+int64_t flat_bytes(const ModelConfig& c) {
+  const TensorSpec last = c.tensors(DType::bf16).back();
+  return round_up(int64_t(last.offset + last.bytes), 64);
+}
+
+}  // namespace
+
+DeviceMemory::DeviceMemory(int64_t bytes, const char* what) : bytes_(std::max<int64_t>(bytes, 16)) {
+  const cudaError_t code = cudaMalloc(&data_, size_t(bytes_));
+  if (code == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t free = 0, total = 0;
+    CUDA_CHECK(cudaMemGetInfo(&free, &total));
+    fail("not enough GPU memory for {}: it needs {:.2f} GiB, {:.2f} of {:.2f} GiB are free", what, double(bytes_) / (1 << 30),
+         double(free) / (1 << 30), double(total) / (1 << 30));
+  }
+  CUDA_CHECK(code);
+  CUDA_CHECK(cudaMemset(data_, 0, size_t(bytes_)));
+}
+DeviceMemory::~DeviceMemory() {
+  if (data_) cudaFree(data_);
+}
+DeviceMemory::DeviceMemory(DeviceMemory&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
+  std::swap(data_, other.data_), std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+void CudaModel::check(const ModelConfig& c) {
+  if (!cuda::decode_attention_supports(c.num_heads, c.num_kv_heads, c.head_dim))
+    fail("the CUDA kernels have head_dim 32, 64 or 128 and at most 16 query heads a kv head; this model has head_dim {} and "
+         "{}: use device = \"cpu\"",
+         c.head_dim, c.num_heads / c.num_kv_heads);
+  if (c.hidden_size % 8 != 0 || c.intermediate_size % 8 != 0 || c.hidden_size > 16384)
+    fail("the CUDA kernels need hidden_size and intermediate_size to be multiples of 8 (and at most 16384); this model has {} "
+         "and {}: use device = \"cpu\"",
+         c.hidden_size, c.intermediate_size);
+}
+
+int64_t CudaModel::page_bytes(const ModelConfig& c) {
+  return c.num_layers * 2 * c.num_kv_heads * cuda::kPageTokens * c.head_dim * 2;
+}
+
+int64_t CudaModel::memory_needed(const ModelConfig& c, const CudaModelLimits& l) {
+  return 2 * flat_bytes(c) + (4 << 20) * 2 + Sizes(c, l).total() + int64_t(kWorkspace) + (1 << 20) * 40;
+}
+
+CudaModel::CudaModel(const ModelConfig& config, const CudaModelLimits& limits, int64_t pages)
+    : config_(config), limits_(limits), gemm_(kWorkspace), pages_(pages) {
+  int device = 0;
+  CUDA_CHECK(cudaGetDevice(&device));
+  CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device));
+  const ModelConfig& c = config_;
+  qkv_width_ = (c.num_heads + 2 * c.num_kv_heads) * c.head_dim;
+  logits_stride_ = round_up(c.vocab_size, 4);
+  table_stride_ = limits.context / cuda::kPageTokens + 1;
+  lay_out_weights();
+  const Sizes s(c, limits);
+  kv_ = {pages * page_bytes(c), "the KV cache"};
+  table_ = {s.table, "the page table"}, cos_sin_ = {s.cos_sin, "rotary tables"};
+  rows_ = {s.rows, "rows"}, sampled_rows_ = {s.sampled_rows, "rows"};
+  tiles_ = {s.tiles, "tiles"}, index_ = {s.index, "rows"};
+  x_ = {s.x, "activations"}, y_ = {s.x, "activations"}, sampled_y_ = {s.sampled_y, "activations"};
+  qkv_ = {s.qkv, "activations"}, q_ = {s.q, "activations"}, attention_ = {s.q, "activations"};
+  gate_up_ = {s.gate_up, "activations"}, h_ = {s.h, "activations"}, partial_ = {s.partial, "partial sums"};
+  logits_ = {s.logits, "logits"}, attention_partial_ = {s.attention_partial, "partial sums"};
+  attention_counters_ = {s.attention_counters, "counters"}, pieces_ = {s.pieces, "partial sums"};
+  sampler_counters_ = {s.sampler_counters, "counters"}, last_token_ = {s.last_token, "tokens"}, turn_ = {16, "counters"};
+  pinned_rows_ = pinned<cuda::Row>(2 * int64_t(limits.rows));
+  pinned_results_ = pinned<cuda::SampledToken>(2 * int64_t(limits.sampled));
+  pinned_tiles_ = pinned<cuda::PrefillTile>(2 * int64_t(limits.rows));
+  pinned_index_ = pinned<int32_t>(2 * int64_t(limits.sampled));
+
+  const std::vector<float> frequencies = rope_inverse_frequencies(c);
+  const auto factor = float(rope_attention_factor(c));
+  std::vector<float2> turns;
+  for (int32_t position = 0; position < limits.context; ++position)
+    for (float f : frequencies) {
+      const float angle = float(position) * f;  // in float32, as transformers has it
+      turns.push_back({std::cos(angle) * factor, std::sin(angle) * factor});
+    }
+  CUDA_CHECK(cudaMemcpy(cos_sin_.as<void>(), turns.data(), turns.size() * sizeof(float2), cudaMemcpyHostToDevice));
+}
+
+CudaModel::~CudaModel() {
+  cudaFreeHost(pinned_rows_), cudaFreeHost(pinned_results_), cudaFreeHost(pinned_tiles_), cudaFreeHost(pinned_index_);
+}
+
+void CudaModel::lay_out_weights() {
+  const ModelConfig& c = config_;
+  staged_ = {flat_bytes(c), "the weights' second buffer"};
+  int64_t at = 0;
+  struct Place {
+    int64_t offset;
+    const bf16** pointer;
+  };
+  std::vector<Place> places;
+  const std::vector<TensorSpec> specs = c.tensors(DType::bf16);
+  size_t next = 0;
+  // The next tensor of the flat layout, `blocks` runs of it `pitch` bytes apart from `to` on; the layout's order is this order.
+  const auto put = [&](int64_t to, int64_t pitch = 0, int64_t blocks = 1) {
+    const TensorSpec& t = specs.at(next++);
+    copies_.push_back({int64_t(t.offset), to, int64_t(t.bytes) / blocks, pitch, blocks});
+    return int64_t(t.bytes);
+  };
+  const auto place = [&](const bf16*& pointer, int64_t bytes) {
+    places.push_back({at, &pointer});
+    at = round_up(at + bytes, 256);
+  };
+  const auto plain = [&](const bf16*& pointer) { place(pointer, put(at)); };
+  const auto joined = [&](const bf16*& pointer, int parts) {  // one after the other
+    int64_t bytes = 0;
+    for (int i = 0; i < parts; ++i) bytes += put(at + bytes);
+    place(pointer, bytes);
+  };
+  const auto interleaved = [&](const bf16*& pointer) {  // eight rows of gate, eight of up
+    const int64_t blocks = c.intermediate_size / 8;
+    const int64_t run = int64_t(specs.at(next).bytes) / blocks;
+    place(pointer, put(at, 2 * run, blocks) + put(at + run, 2 * run, blocks));
+  };
+  layers_.assign(size_t(c.num_layers), Layer{});
+  plain(embedding_);
+  for (Layer& l : layers_) {
+    plain(l.input_norm);
+    joined(l.qkv, 3);
+    if (c.qkv_bias) joined(l.qkv_bias, 3);
+    if (c.qk_norm) plain(l.q_norm), plain(l.k_norm);
+    plain(l.o);
+    if (c.o_bias) plain(l.o_bias);
+    plain(l.post_norm);
+    interleaved(l.gate_up);
+    if (c.mlp_bias) interleaved(l.gate_up_bias);
+    plain(l.down);
+    if (c.mlp_bias) plain(l.down_bias);
+  }
+  plain(final_norm_);
+  if (!c.tie_word_embeddings) plain(head_);
+  if (next != specs.size()) throw std::logic_error("the weights' layout is not the one this file knows");
+  active_ = {at, "the weights"};
+  for (const Place& p : places) *p.pointer = reinterpret_cast<const bf16*>(active_.as<std::byte>() + p.offset);
+  if (c.tie_word_embeddings) head_ = embedding_;
+}
+
+void CudaModel::take_staged(cudaStream_t stream) {
+  for (const PackedCopy& c : copies_) {
+    std::byte* to = active_.as<std::byte>() + c.to;
+    const std::byte* from = staged() + c.from;
+    if (c.blocks == 1)
+      CUDA_CHECK(cudaMemcpyAsync(to, from, size_t(c.bytes), cudaMemcpyDeviceToDevice, stream));
+    else
+      CUDA_CHECK(cudaMemcpy2DAsync(to, size_t(c.pitch), from, size_t(c.bytes), size_t(c.bytes), size_t(c.blocks),
+                                   cudaMemcpyDeviceToDevice, stream));
+  }
+}
+
+cuda::GemmParams CudaModel::product(const CudaBatch& batch, int which, size_t layer) const {
+  const ModelConfig& c = config_;
+  const Layer& l = layers_[layer];
+  cuda::GemmParams p;
+  p.m = batch.rows;
+  const auto set = [&](const bf16* x, const bf16* w, int64_t n, int64_t k, void* y) {
+    p.x = x, p.w = w, p.n = n, p.k = k, p.y = y, p.stride = n;
+  };
+  switch (which) {
+    case kQkv:
+      set(y_.as<bf16>(), l.qkv, qkv_width_, c.hidden_size, qkv_.as<void>());
+      p.bias = l.qkv_bias;
+      break;
+    case kOutput:
+      set(attention_.as<bf16>(), l.o, c.hidden_size, c.num_heads * c.head_dim, x_.as<void>());
+      p.bias = l.o_bias, p.add = true;
+      break;
+    case kGateUp:
+      set(y_.as<bf16>(), l.gate_up, 2 * c.intermediate_size, c.hidden_size, gate_up_.as<void>());
+      p.bias = l.gate_up_bias;
+      break;
+    case kDown:
+      set(h_.as<bf16>(), l.down, c.hidden_size, c.intermediate_size, x_.as<void>());
+      p.bias = l.down_bias, p.add = true;
+      break;
+    default:
+      set(batch.all_sampled ? y_.as<bf16>() : sampled_y_.as<bf16>(), head_, c.vocab_size, c.hidden_size, logits_.as<void>());
+      p.m = batch.all_sampled ? batch.rows : batch.sampled;
+      p.stride = logits_stride_, p.fp32 = true;
+  }
+  return p;
+}
+
+cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size_t layer, int splits) const {
+  const cuda::GemmParams g = product(batch, which, layer);
+  cuda::HopperGemmParams p;
+  p.x = g.x, p.w = g.w, p.m = int(g.m), p.n = int(g.n), p.k = int(g.k), p.splits = splits;
+  p.kind = which == kHead ? cuda::GemmOut::full : which == kGateUp ? cuda::GemmOut::swiglu : cuda::GemmOut::partial;
+  p.out = which == kHead ? g.y : which == kGateUp ? h_.as<void>() : partial_.as<void>();
+  p.stride = g.stride;
+  return p;
+}
+
+// The fastest tile and number of splits, by a few runs over the layers' weights by turns (so that they are not in L2).
+CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStream_t stream) {
+  const cuda::GemmParams g = product(batch, which, 0);
+  // The attention has more of them to add up for each block than a norm.
+  int most = which == kHead || which == kGateUp ? 1 : cuda::hopper_gemm_splits(int(g.n), int(g.k), multiprocessors_);
+  const int steps = (int(g.k) + 63) / 64;
+  const auto none_empty = [&](int splits) {
+    const int length = (steps + splits - 1) / splits;
+    return (steps + length - 1) / length;
+  };
+  if (which == kQkv) most = none_empty(std::min(most, 4));
+  Choice best{cuda::hopper_gemm_default(int(g.m)), most, true};
+  if (limits_.batch_invariant) {
+    best.tile = cuda::hopper_gemm_default(64);  // one kernel whatever the rows
+    return best;
+  }
+  cudaEvent_t begin, end;
+  CUDA_CHECK(cudaEventCreate(&begin));
+  CUDA_CHECK(cudaEventCreate(&end));
+  size_t layer = 0;
+  // Repetitions with early launches overlap more than a step's products do; with few rows they come closer to it.
+  const bool early = limits_.early_launch && g.m <= 64;
+  const auto time = [&](const Choice& c) {
+    const auto once = [&] {
+      layer = (layer + 1) % layers_.size();
+      if (c.hopper)
+        cuda::hopper_gemm(hopper(batch, which, layer, c.splits), c.tile, stream, early);
+      else
+        gemm_.run(product(batch, which, layer), stream);
+      // with what else depends on the choice
+      if (!c.hopper && which == kGateUp)
+        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream, early);
+      if (which != kOutput && which != kDown) return;
+      cuda::RmsNormParams norm;
+      norm.x = x_.as<bf16>(), norm.y = y_.as<bf16>(), norm.weight = layers_[layer].post_norm, norm.eps = 1e-6f;
+      norm.rows = batch.rows, norm.hidden = int(config_.hidden_size);
+      if (c.hopper) norm.partial = partial_.as<float>(), norm.splits = c.splits;
+      cuda::rms_norm(norm, stream, early);
+    };
+    once();
+    std::array<float, 5> ms;
+    for (float& t : ms) {
+      CUDA_CHECK(cudaEventRecord(begin, stream));
+      for (int i = 0; i < 4; ++i) once();
+      CUDA_CHECK(cudaEventRecord(end, stream));
+      CUDA_CHECK(cudaEventSynchronize(end));
+      CUDA_CHECK(cudaEventElapsedTime(&t, begin, end));
+    }
+    std::sort(ms.begin(), ms.end());
+    // the attention reads the sums of a QKV product out of L2, at about two bytes a picosecond
+    const double sums = which == kQkv && c.hopper ? 4.0 * double(c.splits) * double(g.m * g.n) : 0;
+    return ms[2] + float(4 * sums / 2e12 * 1e3);
+  };
+  float shortest = 1e30f;
+  const auto consider = [&](const Choice& c) {
+    const float ms = time(c);
+    if (ms < shortest) shortest = ms, best = c;
+  };
+  for (const cuda::HopperGemmTile& tile : cuda::hopper_gemm_tiles()) {
+    if (tile.columns >= 2 * std::max<int64_t>(g.m, 64)) continue;
+    int last = 0;
+    for (int wanted : {most, (most + 1) / 2, (most + 3) / 4, 1})
+      if (const int splits = none_empty(wanted); splits != last) consider({tile, last = splits, true});
+  }
+  std::vector<const bf16*> cold;
+  for (size_t i = 0; i < layers_.size(); ++i) cold.push_back(product(batch, which, i).w);
+  gemm_.prepare(g, stream, cold);
+  consider({{}, 1, false});
+  CUDA_CHECK(cudaEventDestroy(begin));
+  CUDA_CHECK(cudaEventDestroy(end));
+  return best;
+}
+
+CudaModel::Choice CudaModel::choice(int which, int64_t rows) const {
+  const auto found = choices_.find({which, rows});
+  return found == choices_.end() ? Choice{} : found->second;
+}
+
+void CudaModel::prepare(const CudaBatch& batch, cudaStream_t stream) {
+  for (int which = kQkv; which <= kHead; ++which) {
+    const cuda::GemmParams g = product(batch, which, 0);
+    if (g.m == 0 || choices_.contains({which, g.m})) continue;
+    if (g.m <= limits_.hopper_rows && !config_.mlp_bias) {
+      choices_[{which, g.m}] = measure(batch, which, stream);
+      continue;
+    }
+    std::vector<const bf16*> cold;
+    for (size_t i = 0; i < layers_.size(); ++i) cold.push_back(product(batch, which, i).w);
+    gemm_.prepare(g, stream, cold);
+  }
+}
+
+void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, const cuda::QkvSource& qkv, cudaStream_t stream) {
+  const ModelConfig& c = config_;
+  const bool early = limits_.early_launch;
+  cuda::KvPages kv;
+  kv.base = kv_.as<bf16>() + int64_t(layer) * pages_ * (page_bytes(c) / 2 / c.num_layers);
+  kv.table = table_.as<int32_t>(), kv.table_stride = table_stride_;
+  kv.kv_heads = int32_t(c.num_kv_heads), kv.head_dim = int32_t(c.head_dim);
+  const cuda::RopeParams rope{cos_sin_.as<float2>(), layers_[layer].q_norm, layers_[layer].k_norm, float(c.rms_norm_eps)};
+  const auto scale = float(1 / std::sqrt(double(c.head_dim)));
+  const auto heads = int(c.num_heads);
+  const int chunk_rows = batch.rows - batch.decode_rows;
+  if (chunk_rows > 0 && batch.tiles > 0) {
+    cuda::QkvSource rest = qkv;
+    if (rest.whole) rest.whole += batch.decode_rows * qkv_width_;
+    if (rest.partial) rest.partial += batch.decode_rows * qkv_width_;
+    cuda::rope_write({rows_.as<cuda::Row>() + batch.decode_rows, chunk_rows, rest, rope, heads, kv,
+                      q_.as<bf16>() + batch.decode_rows * c.num_heads * c.head_dim},
+                     stream, early);
+    cuda::prefill_attention({tiles_.as<cuda::PrefillTile>(), batch.tiles, q_.as<bf16>(), heads, kv, scale, attention_.as<bf16>()},
+                            stream, early);
+  }
+  if (batch.decode_rows > 0) {
+    cuda::DecodeAttentionParams p;
+    p.rows = rows_.as<cuda::Row>(), p.count = batch.decode_rows;
+    p.qkv = qkv, p.rope = rope, p.heads = heads, p.kv = kv, p.scale = scale, p.out = attention_.as<bf16>();
+    p.split_tokens = kSplitTokens, p.splits = batch.splits;
+    p.partial = attention_partial_.as<float>(), p.counters = attention_counters_.as<int32_t>();
+    cuda::decode_attention(p, stream, early);
+  }
+}
+
+void CudaModel::enqueue_layer(const CudaBatch& batch, size_t layer, cudaStream_t stream) {
+  const ModelConfig& c = config_;
+  const Layer& l = layers_[layer];
+  const bool early = limits_.early_launch;
+  const bf16* next_norm = layer + 1 < layers_.size() ? layers_[layer + 1].input_norm : final_norm_;
+  cuda::RmsNormParams norm;
+  norm.x = x_.as<bf16>(), norm.y = y_.as<bf16>(), norm.rows = batch.rows, norm.hidden = int(c.hidden_size);
+  norm.eps = float(c.rms_norm_eps);
+  cuda::QkvSource qkv;
+  qkv.width = int(qkv_width_);
+  // What the norm after a product has to add: partial sums and bias, or nothing where cuBLASLt's epilogue did it.
+  const auto multiply = [&](int which, const bf16* bias) {
+    const Choice c = choice(which, batch.rows);
+    norm.partial = nullptr, norm.splits = 0, norm.bias = nullptr;
+    if (c.hopper) {
+      cuda::hopper_gemm(hopper(batch, which, layer, c.splits), c.tile, stream, early);
+      norm.partial = partial_.as<float>(), norm.splits = c.splits, norm.bias = bias;
+    } else {
+      gemm_.run(product(batch, which, layer), stream);
+      if (which == kGateUp)
+        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream, early);
+    }
+    return c.hopper;
+  };
+  if (multiply(kQkv, nullptr)) {
+    qkv.partial = norm.partial, qkv.splits = norm.splits, qkv.split_stride = batch.rows * qkv_width_;
+    qkv.bias = l.qkv_bias;
+  } else {
+    qkv.whole = qkv_.as<bf16>();
+  }
+  enqueue_attention(batch, layer, qkv, stream);
+  multiply(kOutput, l.o_bias);
+  norm.weight = l.post_norm;
+  cuda::rms_norm(norm, stream, early);
+  multiply(kGateUp, nullptr);
+  multiply(kDown, l.down_bias);
+  norm.weight = next_norm;
+  cuda::rms_norm(norm, stream, early);
+}
+
+void CudaModel::upload(const CudaBatch& batch, uint64_t turn, cudaStream_t stream) {
+  const auto copy = [&](const DeviceMemory& to, const void* from, size_t bytes) {
+    if (bytes > 0) CUDA_CHECK(cudaMemcpyAsync(to.as<void>(), from, bytes, cudaMemcpyHostToDevice, stream));
+  };
+  copy(tiles_, tiles(turn), size_t(batch.tiles) * sizeof(cuda::PrefillTile));
+  copy(index_, sample_index(turn), size_t(batch.sampled) * sizeof(int32_t));
+}
+
+void CudaModel::enqueue(const CudaBatch& batch, cudaStream_t stream) {
+  const ModelConfig& c = config_;
+  const bool early = limits_.early_launch;
+  const auto hidden = int(c.hidden_size);
+  cuda::PrepareParams prepare;
+  prepare.pinned = pinned_rows_, prepare.capacity = limits_.rows, prepare.rows = rows_.as<cuda::Row>();
+  prepare.table = table_.as<int32_t>(), prepare.table_stride = table_stride_;
+  prepare.last_token = last_token_.as<int32_t>(), prepare.turn = turn_.as<uint32_t>(), prepare.count = batch.rows;
+  cuda::prepare_rows(prepare, stream);
+  cuda::embed(rows_.as<cuda::Row>(), batch.rows, embedding_, hidden, x_.as<bf16>(), stream, early);
+  cuda::RmsNormParams first;
+  first.x = x_.as<bf16>(), first.y = y_.as<bf16>(), first.weight = layers_[0].input_norm;
+  first.rows = batch.rows, first.hidden = hidden, first.eps = float(c.rms_norm_eps);
+  cuda::rms_norm(first, stream, early);
+  for (size_t layer = 0; layer < layers_.size(); ++layer) enqueue_layer(batch, layer, stream);
+  const cuda::GemmParams head = product(batch, kHead, 0);
+  if (head.m == 0) return;
+  if (!batch.all_sampled)
+    cuda::gather_rows(index_.as<int32_t>(), batch.sampled, y_.as<bf16>(), hidden, sampled_y_.as<bf16>(), rows_.as<cuda::Row>(),
+                      sampled_rows_.as<cuda::Row>(), stream, early);
+  if (const Choice c = choice(kHead, head.m); c.hopper)
+    cuda::hopper_gemm(hopper(batch, kHead, 0, 1), c.tile, stream, early);
+  else
+    gemm_.run(head, stream);
+  cuda::SamplerParams s;
+  s.logits = logits_.as<float>(), s.count = int(head.m), s.vocab = c.vocab_size, s.stride = logits_stride_;
+  s.rows = batch.all_sampled ? rows_.as<cuda::Row>() : sampled_rows_.as<cuda::Row>();
+  s.pieces = pieces_.as<cuda::SamplerPiece>(), s.counters = sampler_counters_.as<int32_t>();
+  s.truncation = batch.truncation, s.last_token = last_token_.as<int32_t>();
+  s.results = pinned_results_, s.capacity = limits_.sampled, s.turn = turn_.as<uint32_t>();
+  cuda::sample_rows(s, stream, early);
+}
+
+void CudaModel::share_slot(int32_t from, int32_t to, int32_t whole, int32_t copy_from, int32_t copy_to, cudaStream_t stream) {
+  cuda::ShareSlotParams p;
+  p.base = kv_.as<bf16>(), p.layers = int(config_.num_layers);
+  p.page_elements = page_bytes(config_) / 2 / config_.num_layers, p.layer_stride = pages_ * p.page_elements;
+  p.table = table_.as<int32_t>(), p.table_stride = table_stride_;
+  p.from = from, p.to = to, p.whole = whole, p.copy_from = copy_from, p.copy_to = copy_to;
+  cuda::share_slot(p, stream);
+}
+
+}  // namespace cohort

@@ -1,0 +1,145 @@
+// The decoder on a GPU: weights, activations, and one step enqueued on a stream as kernels of kernels/ and cuBLASLt
+// products. No slots and no scheduling: that is cuda_runner.cc.
+//
+// A step, for each layer:
+//   QKV product | bias, q/k norm, RoPE, KV write and attention over the pages | output product |
+//   residual + norm | gate-up product with SwiGLU | down product | residual + norm
+// Each product is kernels/hopper_gemm.h or cuBLASLt, whichever a measurement at the first use of a number of rows found
+// to be faster. The first leaves split-K partial sums, which the kernel after it adds up, or does SwiGLU itself;
+// the second has bias and residual in its epilogue and SwiGLU as a kernel after it.
+// Then the LM head on the rows that are sampled, in fp32, and the sampler.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <compare>
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/gemm.h"
+#include "kernels/hopper_gemm.h"
+#include "kernels/prefill_attention.h"
+#include "kernels/rows.h"
+#include "learner/folder/model_config.h"
+
+namespace cohort {
+
+// Device memory, zeroed. `what` is for the message when there is not enough.
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  DeviceMemory(int64_t bytes, const char* what);
+  ~DeviceMemory();
+  DeviceMemory(DeviceMemory&& other) noexcept;
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept;
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+struct CudaModelLimits {
+  int32_t rows = 0;         // of a step
+  int32_t sampled = 0;      // rows of a step that are sampled
+  int32_t decode_rows = 0;  // rows of a step that are one token of their sequence
+  int32_t slots = 0;        // of the page table
+  int32_t context = 0;
+  int32_t hopper_rows = 512;  // up to here a product may be kernels/hopper_gemm.h, where that is faster
+  bool early_launch = true;
+  bool batch_invariant = false;
+};
+
+// What a step consists of. Rows 0 .. decode_rows-1 are single tokens; the rows of prompt chunks follow, then padding.
+struct CudaBatch {
+  int32_t rows = 0, decode_rows = 0;
+  int32_t splits = 1;      // of the longest single-token row's context
+  int32_t tiles = 0;       // of prefill attention
+  int32_t sampled = 0;     // rows in sample_index, -1 for padding; 0 with all_sampled
+  bool all_sampled = false;
+  bool truncation = false;
+  auto operator<=>(const CudaBatch&) const = default;
+};
+
+class CudaModel {
+ public:
+  CudaModel(const ModelConfig& config, const CudaModelLimits& limits, int64_t pages);
+  // Throws Error for a shape the kernels do not have.
+  static void check(const ModelConfig& config);
+  static int64_t page_bytes(const ModelConfig& config);
+  // All but the pages.
+  static int64_t memory_needed(const ModelConfig& config, const CudaModelLimits& limits);
+
+  // bf16, in the layout of ModelConfig::tensors: what stage_weights fills.
+  std::byte* staged() const { return staged_.as<std::byte>(); }
+  // Rearranges staged() into the active weights: q, k, v in one matrix, gate and up interleaved.
+  void take_staged(cudaStream_t stream);
+
+  // Measures the products of this many rows. The activations are overwritten.
+  void prepare(const CudaBatch& batch, cudaStream_t stream);
+  void enqueue(const CudaBatch& batch, cudaStream_t stream);
+  void share_slot(int32_t from, int32_t to, int32_t whole, int32_t copy_from, int32_t copy_to, cudaStream_t stream);
+
+  static constexpr int32_t kSplitTokens = 512;
+  const CudaModelLimits& limits() const { return limits_; }
+  // By turns, see kernels/rows_kernels.h. Pinned.
+  cuda::Row* rows(uint64_t turn) const { return pinned_rows_ + (turn & 1) * uint64_t(limits_.rows); }
+  const cuda::SampledToken* results(uint64_t turn) const { return pinned_results_ + (turn & 1) * uint64_t(limits_.sampled); }
+  // Copied by upload() before an enqueue() that has tiles or a sample_index.
+  cuda::PrefillTile* tiles(uint64_t turn) const { return pinned_tiles_ + (turn & 1) * uint64_t(limits_.rows); }
+  int32_t* sample_index(uint64_t turn) const { return pinned_index_ + (turn & 1) * uint64_t(limits_.sampled); }
+  void upload(const CudaBatch& batch, uint64_t turn, cudaStream_t stream);
+
+  ~CudaModel();
+  CudaModel(const CudaModel&) = delete;
+  CudaModel& operator=(const CudaModel&) = delete;
+
+ private:
+  using bf16 = __nv_bfloat16;
+  struct Layer {
+    const bf16 *input_norm, *qkv, *qkv_bias, *q_norm, *k_norm, *o, *o_bias, *post_norm, *gate_up, *gate_up_bias, *down,
+        *down_bias;
+  };
+  struct PackedCopy {  // `blocks` runs of `bytes`, the runs of the destination `pitch` apart
+    int64_t from, to, bytes, pitch, blocks;
+  };
+  void lay_out_weights();
+  // Which kernel a product of so many rows takes.
+  struct Choice {
+    cuda::HopperGemmTile tile;
+    int splits = 1;
+    bool hopper = false;
+  };
+  using Key = std::pair<int, int64_t>;  // product, rows
+  Choice choice(int which, int64_t rows) const;
+  Choice measure(const CudaBatch& batch, int which, cudaStream_t stream);
+  cuda::HopperGemmParams hopper(const CudaBatch& batch, int which, size_t layer, int splits) const;
+  cuda::GemmParams product(const CudaBatch& batch, int which, size_t layer) const;
+  void enqueue_layer(const CudaBatch& batch, size_t layer, cudaStream_t stream);
+  void enqueue_attention(const CudaBatch& batch, size_t layer, const cuda::QkvSource& qkv, cudaStream_t stream);
+
+  ModelConfig config_;
+  CudaModelLimits limits_;
+  cuda::Gemm gemm_;
+  int multiprocessors_ = 132;
+  int64_t qkv_width_ = 0, logits_stride_ = 0, table_stride_ = 0, pages_ = 0;
+  std::map<Key, Choice> choices_;
+  std::vector<Layer> layers_;
+  const bf16 *embedding_ = nullptr, *final_norm_ = nullptr, *head_ = nullptr;
+  std::vector<PackedCopy> copies_;
+  DeviceMemory staged_, active_, kv_, table_, cos_sin_, rows_, sampled_rows_, tiles_, index_, x_, y_, sampled_y_, qkv_, q_,
+      attention_, gate_up_, h_, partial_, logits_, attention_partial_, attention_counters_, pieces_, sampler_counters_,
+      last_token_, turn_;
+  cuda::Row* pinned_rows_ = nullptr;
+  cuda::SampledToken* pinned_results_ = nullptr;
+  cuda::PrefillTile* pinned_tiles_ = nullptr;
+  int32_t* pinned_index_ = nullptr;
+};
+
+}  // namespace cohort

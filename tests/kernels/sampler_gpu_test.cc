@@ -1,0 +1,179 @@
+// The GPU's sampler against rollout/sampler.h, which defines what a sample is, and against known distributions.
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "kernels/sampler.h"
+#include "rollout/sampler.h"
+#include "tests/kernels/gpu.h"
+
+namespace cohort::cuda {
+namespace {
+
+struct Sampling {
+  double temperature = 1;
+  int32_t top_k = 0;
+  double top_p = 1, min_p = 0;
+};
+SamplingParams params_of(const Sampling& s) {
+  SamplingParams p;
+  p.temperature = s.temperature, p.top_k = s.top_k, p.top_p = s.top_p, p.min_p = s.min_p;
+  return p;
+}
+Row row_of(const Sampling& s, double uniform) {
+  Row r;
+  r.slot = 0, r.sample = 1, r.uniform = uniform;
+  r.greedy = s.temperature <= 0, r.inverse_temperature = r.greedy ? 1.0f : float(1 / s.temperature);
+  r.top_p = float(s.top_p), r.min_p = float(s.min_p), r.top_k = s.top_k;
+  return r;
+}
+
+// Samples all rows at once; logits [rows][stride] with NaN between vocab and stride.
+std::vector<SampledToken> run(std::vector<float> logits, int64_t vocab, const std::vector<Row>& rows) {
+  const int64_t stride = (vocab + 3) / 4 * 4, count = int64_t(rows.size());
+  Both<float> l(size_t(count * stride), NAN);
+  for (int64_t i = 0; i < count; ++i) std::copy_n(logits.begin() + i * vocab, vocab, l.host.begin() + i * stride);
+  Both<Row> r(rows.size());
+  r.host = rows;
+  Both<SamplerPiece> pieces(size_t(count * ((vocab + kSamplerPiece - 1) / kSamplerPiece)));
+  Both<int32_t> counters(rows.size()), last(size_t{1});
+  Both<SampledToken> results(rows.size(), {-5, 0});
+  SamplerParams p;
+  p.logits = l.up(), p.count = int(count), p.vocab = vocab, p.stride = stride, p.rows = r.up();
+  p.pieces = pieces.up(), p.counters = counters.up(), p.last_token = last.up(), p.results = results.up();
+  for (const Row& row : rows) p.truncation |= row.truncates(vocab);
+  sample_rows(p, nullptr, false);
+  for (int32_t c : counters.down()) EXPECT_EQ(c, 0);
+  return results.down();
+}
+
+TEST(GpuSampler, AgreesWithTheCpu) {
+  NEEDS_GPU();
+  std::mt19937 rng(1);
+  std::normal_distribution<float> normal;
+  const std::vector<Sampling> kinds = {{1},           {0.7},          {0},           {1, 50},        {1, 0, 0.9},
+                                       {0.8, 40, .95}, {1, 0, 1, 0.1}, {1, 1},        {1.3, 0, 0.999}, {1, 0, 0},
+                                       {0.5, 7, 0.5, 0.2}, {1, 5000, 0.99, 1e-4}};
+  for (int64_t vocab : {1, 3, 61, 4096, 4097, 32000, 151936})
+    for (float spread : {1.0f, 6.0f}) {
+      std::vector<Row> rows;
+      std::vector<Sampling> of;
+      for (const Sampling& s : kinds)
+        for (int i = 0; i < (vocab > 10000 ? 3 : 12); ++i) {
+          rows.push_back(row_of(s, uniform_at(3, rows.size(), 0, 0)));
+          of.push_back(s);
+        }
+      std::vector<float> logits(rows.size() * size_t(vocab));
+      for (float& l : logits) l = spread * normal(rng);
+      if (vocab == 61)  // ties, which real bf16 models have many of
+        for (float& l : logits) l = std::round(l);
+      const auto got = run(logits, vocab, rows);
+      size_t different = 0;
+      for (size_t i = 0; i < rows.size(); ++i) {
+        std::vector<float> copy(logits.begin() + int64_t(i) * vocab, logits.begin() + int64_t(i + 1) * vocab);
+        const Sampled want = sample(copy, params_of(of[i]), rows[i].uniform);
+        // a random number within rounding of a boundary may fall to either side; that is rare
+        if (got[i].token != want.token) {
+          ++different;
+          continue;
+        }
+        ASSERT_NEAR(got[i].logprob, want.logprob, 2e-4) << "vocab " << vocab << " row " << i;
+      }
+      EXPECT_LE(different, rows.size() / 50) << "vocab " << vocab << " spread " << spread;
+    }
+}
+
+TEST(GpuSampler, ARowDoesNotDependOnItsBatch) {
+  NEEDS_GPU();
+  std::mt19937 rng(2);
+  const int64_t vocab = 50000;
+  std::vector<Row> rows;
+  for (int i = 0; i < 40; ++i) rows.push_back(row_of(i % 2 ? Sampling{1} : Sampling{0.9, 100, 0.95, 0.01}, uniform_at(1, uint64_t(i), 0, 0)));
+  std::vector<float> logits(rows.size() * size_t(vocab));
+  fill(logits, rng, 3);
+  const auto together = run(logits, vocab, rows);
+  for (size_t i : {0, 1, 17, 38, 39}) {
+    const auto alone = run({logits.begin() + int64_t(i) * vocab, logits.begin() + int64_t(i + 1) * vocab}, vocab, {rows[i]});
+    EXPECT_EQ(alone[0].token, together[i].token);
+    EXPECT_EQ(alone[0].logprob, together[i].logprob);
+  }
+}
+
+TEST(GpuSampler, FrequenciesAreTheDistributions) {
+  NEEDS_GPU();
+  // probabilities known: logits are logs of integers; chi-squared with a bound at about 1e-6
+  const std::vector<double> weights = {1, 2, 3, 4, 10, 20, 0.5, 7, 9, 13.5};
+  const int64_t vocab = 5003;  // the rest is impossible
+  const int draws = 40000;
+  for (const Sampling& s : {Sampling{1}, Sampling{1, 4}, Sampling{1, 0, 0.75}, Sampling{1, 0, 1, 0.3}}) {
+    std::vector<double> p(weights.size());
+    std::vector<size_t> order(weights.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return weights[a] > weights[b]; });
+    const double all = std::accumulate(weights.begin(), weights.end(), 0.0);
+    double before = 0;
+    for (size_t i = 0; i < order.size(); ++i) {
+      const double w = weights[order[i]];
+      const bool kept = (s.top_k == 0 || int(i) < s.top_k) && before < s.top_p * all && w >= s.min_p * weights[order[0]];
+      if (kept) p[order[i]] = w;
+      before += w;
+    }
+    const double kept = std::accumulate(p.begin(), p.end(), 0.0);
+    std::vector<float> one(size_t(vocab), -INFINITY);
+    for (size_t i = 0; i < weights.size(); ++i) one[i * 500] = float(std::log(weights[i])) + 3;
+    std::map<int32_t, int> counts;
+    for (int begin = 0; begin < draws; begin += 2000) {
+      std::vector<Row> rows;
+      std::vector<float> logits;
+      for (int i = 0; i < 2000; ++i) {
+        rows.push_back(row_of(s, uniform_at(9, 1, uint32_t(begin + i), 0)));
+        logits.insert(logits.end(), one.begin(), one.end());
+      }
+      for (const SampledToken& t : run(logits, vocab, rows)) {
+        ++counts[t.token];
+        ASSERT_EQ(t.token % 500, 0);
+        ASSERT_NEAR(t.logprob, std::log(p[size_t(t.token / 500)] / kept), 1e-4);
+      }
+    }
+    double chi = 0;
+    int degrees = -1;
+    for (size_t i = 0; i < p.size(); ++i) {
+      const double expected = draws * p[i] / kept, got = counts[int32_t(i * 500)];
+      if (expected == 0) {
+        EXPECT_EQ(got, 0) << i;
+        continue;
+      }
+      chi += (got - expected) * (got - expected) / expected, ++degrees;
+    }
+    EXPECT_LT(chi, degrees + 5 * std::sqrt(2.0 * degrees) + 15) << "top_k " << s.top_k << " top_p " << s.top_p;
+  }
+}
+
+TEST(GpuSampler, OddLogits) {
+  NEEDS_GPU();
+  const int64_t vocab = 8000;
+  std::vector<float> logits(5 * vocab, 0.0f);
+  std::fill_n(logits.begin(), vocab, NAN);                             // nothing to sample
+  for (int64_t i = 0; i < vocab; ++i) logits[size_t(vocab + i)] = i == 4500 ? 1.0f : NAN;
+  logits[size_t(2 * vocab) + 7000] = INFINITY;
+  std::fill_n(logits.begin() + 3 * vocab, vocab, -INFINITY);
+  logits[size_t(4 * vocab) + 10] = logits[size_t(4 * vocab) + 5000] = 30;  // greedy: the lower id of a tie
+  std::vector<Row> rows(5, row_of({1}, 0.7));
+  rows[4] = row_of({0}, 0.7);
+  const auto got = run(logits, vocab, rows);
+  EXPECT_EQ(got[0].token, -1);
+  EXPECT_EQ(got[1].token, 4500);
+  EXPECT_EQ(got[2].token, 7000);
+  EXPECT_EQ(got[3].token, -1);
+  EXPECT_EQ(got[4].token, 10);
+  EXPECT_NEAR(got[4].logprob, -std::log(2.0), 1e-4);
+  // a forced token's log-prob
+  Row forced = row_of({0}, 0.5);
+  forced.forced = 3;
+  std::vector<float> four(4);
+  four = {std::log(1.0f), std::log(2.0f), std::log(3.0f), std::log(4.0f)};
+  EXPECT_NEAR(run(four, 4, {forced})[0].logprob, std::log(0.4), 1e-5);
+}
+
+}  // namespace
+}  // namespace cohort::cuda

@@ -1,0 +1,6 @@
+#include <stdlib.h>
+
+int f(int x) {
+  (void)x;
+  exit(0);
+}
