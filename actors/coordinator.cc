@@ -65,14 +65,9 @@ void Coordinator::restore() {
   std::stable_sort(in_order.begin(), in_order.end(), [](const StoredGroup* a, const StoredGroup* b) {
     return a->ready_order < b->ready_order;
   });
-  Version newest = 0;
-  for (const StoredGroup* g : in_order)
-    if (g->eval_version >= 0) newest = std::max(newest, static_cast<Version>(g->eval_version));
-  for (const StoredGroup* g : in_order)
-    if (g->eval_version >= 0 && static_cast<Version>(g->eval_version) == newest && !eval_run_)
-      start_eval(newest, started_);
+  const bool same_eval = restore_eval(in_order);
   for (const StoredGroup* g : in_order) {
-    if (g->eval_version >= 0 && (!eval_run_ || static_cast<Version>(g->eval_version) != eval_run_->version))
+    if (g->eval_version >= 0 && (!same_eval || static_cast<Version>(g->eval_version) != eval_run_->version))
       continue;
     restore_group(*g);
   }
@@ -269,6 +264,7 @@ void Coordinator::advance(double now) {
   }
   serve_requests(now);
   commit_rows();
+  if (hopeless()) begin_shutdown(failure_, now);
   if (complete() && !final_eval_pending(now)) begin_shutdown("the run is complete", now);
   release(now);  // what needed no row, or was committed meanwhile
 }

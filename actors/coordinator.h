@@ -43,6 +43,8 @@ class Coordinator {
   // `drain_grading`: reward workers finish what they hold, or else drop it.
   void begin_shutdown(const std::string& reason, double now, bool drain_grading = false);
   bool finished(double now) const;
+  // Why the run cannot go on, "" while it can: an ordered end has begun, and starting again would not help.
+  const std::string& failure() const { return failure_; }
   bool complete() const {
     return checkpointed_ >= total_steps();
   }                                           // every step is trained and in a checkpoint
@@ -139,9 +141,11 @@ class Coordinator {
   bool form_batch(uint32_t step, double now);
   std::shared_ptr<const DeliveredBatch> batch_of(uint32_t step);
   bool starving() const;
+  bool hopeless();
   // coordinator_eval.cc
   void maybe_start_eval(Version version, double now);
   void start_eval(Version version, double now);
+  bool restore_eval(const std::vector<const StoredGroup*>& stored);
   void eval_group_done(const Group& group, bool failed, double now);
   bool final_eval_pending(double now) const;
 
@@ -189,7 +193,7 @@ class Coordinator {
   uint64_t completions_seen_ = 0, graded_seen_ = 0;
 
   GradingMetrics metrics_;
-  std::string shutdown_reason_;
+  std::string shutdown_reason_, failure_;
   double shutdown_deadline_ = 0;
 };
 

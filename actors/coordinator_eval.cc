@@ -34,6 +34,32 @@ void Coordinator::start_eval(Version version, double now) {
   eval_progress_ = now;
 }
 
+// Takes up the newest evaluation that a stopped coordinator left unfinished; false when there is none, or when
+// it cannot be finished because run.eval_steps, eval_prompts or eval_samples were changed since. Then what it
+// has is closed and, unless evaluation is off now, it begins anew.
+bool Coordinator::restore_eval(const std::vector<const StoredGroup*>& stored) {
+  std::vector<const StoredGroup*> left;
+  Version newest = 0;
+  for (const StoredGroup* g : stored)
+    if (g->eval_version >= 0)
+      left.push_back(g), newest = std::max(newest, static_cast<Version>(g->eval_version));
+  if (left.empty()) return false;
+  const bool on = config_.run.eval_steps > 0 && eval_.size() > 0;
+  if (on) start_eval(newest, started_);
+  const bool same = on && std::all_of(left.begin(), left.end(), [&](const StoredGroup* g) {
+                      return static_cast<Version>(g->eval_version) != newest ||
+                             (g->draw < eval_run_->prompts.size() &&
+                              g->size == static_cast<uint32_t>(config_.run.eval_samples));
+                    });
+  if (same) return true;
+  log::info("the evaluation of version {} was not finished and its options were changed: {}", newest,
+            on ? "it begins anew" : "it is left out");
+  for (const StoredGroup* g : left)
+    row(Stmt::end_group, {std::string("abandoned"), std::string("the evaluation's options were changed"),
+                          wall_seconds(), static_cast<int64_t>(g->group)});
+  return false;
+}
+
 void Coordinator::eval_group_done(const Group& group, bool failed, double now) {
   if (!eval_run_ || eval_run_->version != group.birth) return;
   EvalRun& run = *eval_run_;

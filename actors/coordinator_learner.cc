@@ -187,4 +187,20 @@ bool Coordinator::starving() const {
   return true;
 }
 
+// DAPO's dynamic sampling has an end: prompts that are all too easy or all too hard would be sampled for ever.
+bool Coordinator::hopeless() {
+  const auto limit = static_cast<uint64_t>(config_.async.max_num_gen_batches) *
+                     static_cast<uint64_t>(config_.async.groups_per_batch);
+  if (limit == 0 || filtered_since_batch_ < limit || !shutdown_reason_.empty()) return false;
+  if (gate_.ready_count() >= static_cast<size_t>(config_.async.groups_per_batch))
+    return false;  // the learner is behind
+  failure_ = fmt::format(
+      "filter_groups left out {} groups for step {} because their rewards are all equal "
+      "(async.max_num_gen_batches = "
+      "{}): the prompts are too hard or too easy for this model, or the reward does not tell completions "
+      "apart",
+      filtered_since_batch_, gate_.next_step(), config_.async.max_num_gen_batches);
+  return true;
+}
+
 }  // namespace cohort

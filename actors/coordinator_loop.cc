@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -137,6 +138,7 @@ int run_coordinator(const CoordinatorCommand& command) {
   ledger.close();
   log::info("ended");
   log::flush();
+  if (!coordinator.failure().empty()) fail_final("{}", coordinator.failure());
   return 0;
 }
 

@@ -220,7 +220,7 @@ void Coordinator::fail_group(Group& group, const std::string& why, double now) {
   const uint64_t limit = std::max<uint64_t>(64, 2 * static_cast<uint64_t>(config_.async.groups_per_batch));
   if (++failed_in_row_ >= limit) {
     commit_rows();
-    fail("{} groups in a row were given up, the last because {}; nothing can be trained until that is mended",
+    fail_final("{} groups in a row were given up, the last because {}; nothing can be trained until that is mended",
          failed_in_row_, why);
   }
 }

@@ -43,7 +43,8 @@ std::map<std::string, std::string> flat_toml(const std::string& text) {
   return out;
 }
 
-// What may change between two starts of a run: how long, how fast, where; not what is learnt.
+// What may change between two starts of a run: how long, how fast, where, how often it is evaluated; not what is
+// learnt. docs/ledger.md has the list for users.
 bool may_change(const std::string& key) {
   static const std::set<std::string> sections = {"coordinator", "grading", "sft",       "quickstart",
                                                  "report",      "launch",  "supervisor"};
@@ -51,6 +52,8 @@ bool may_change(const std::string& key) {
                                              "run.total_steps",
                                              "run.save_steps",
                                              "run.eval_steps",
+                                             "run.eval_prompts",
+                                             "run.eval_samples",
                                              "rollout.workers",
                                              "rollout.max_num_seqs",
                                              "rollout.threads",
@@ -60,7 +63,8 @@ bool may_change(const std::string& key) {
                                              "learner.device",
                                              "learner.micro_batch_tokens",
                                              "learner.keep_checkpoints",
-                                             "async.max_concurrent_rollouts"};
+                                             "async.max_concurrent_rollouts",
+                                             "async.max_num_gen_batches"};
   // where a reward's helpers are, how patiently they are waited for, and what they may cost
   static const std::set<std::string> of_rewards = {"base_url",     "api_key_env",   "cache",
                                                    "concurrency",  "timeout_s",     "patience_s",
@@ -205,8 +209,11 @@ void open_run(Database& db, const RunIdentity& identity, LedgerState& state) {
           fmt::format("the folder belongs to another run (run.name \"{}\", here \"{}\"); use another run.dir",
                       name, identity.name));
     if (const std::string what = config_difference(meta(db, "config"), identity.config_toml); !what.empty())
-      refuse(fmt::format(
-          "the folder belongs to another configuration: {}; change it back or use another run.dir", what));
+      refuse(
+          fmt::format("the folder belongs to another configuration: {}; change it back or use another "
+                      "run.dir (docs/ledger.md "
+                      "lists the keys that may change)",
+                      what));
     if (meta(db, "train_hash") != identity.train_hash)
       refuse("data.train was changed since the run began; put the old file back or use another run.dir");
     put_meta(db, "config", identity.config_toml);
@@ -231,11 +238,14 @@ void load_state(Database& db, LedgerState& state) {
   state.trained_steps =
       static_cast<uint32_t>(number("SELECT COALESCE(MAX(step),-1)+1 FROM metrics WHERE name='trained'"));
   state.checkpointed = static_cast<uint32_t>(number("SELECT COALESCE(MAX(next_step),0) FROM checkpoints"));
-  Statement groups(db, fmt::format("SELECT {} FROM groups g WHERE g.state IN ('open','ready') "
-                                   "OR (g.eval_version IS NOT NULL AND g.eval_version NOT IN (SELECT version "
-                                   "FROM evals)) ORDER BY g.group_id",
-                                   kGroupColumns)
-                           .c_str());
+  Statement groups(
+      db,
+      fmt::format(
+          "SELECT {} FROM groups g WHERE g.state IN ('open','ready') "
+          "OR (g.eval_version IS NOT NULL AND g.state!='abandoned' AND g.eval_version NOT IN (SELECT version "
+          "FROM evals)) ORDER BY g.group_id",
+          kGroupColumns)
+          .c_str());
   while (groups.step()) state.open.push_back(read_group(groups));
   for (StoredGroup& group : state.open) load_completions(db, group);
   Statement evals(db, "SELECT version,pass_at_1,low,high,reward_mean FROM evals ORDER BY version");

@@ -50,12 +50,8 @@ CoordinatorConfig read_coordinator_config(const TomlTable& table, const std::str
   const TomlTable grpo = section("grpo");
   take(grpo, "mini_batches", config.mini_batches, 1, kMany, &TomlTable::get_int);
   const TomlTable overlong = grpo.get_table("overlong_buffer").value_or(TomlTable());
-  config.overlong.enable = overlong.get_bool("enable").value_or(false);
-  take(overlong, "len", config.overlong.len, 0, kMany, &TomlTable::get_int);
-  take(overlong, "penalty_factor", config.overlong.penalty_factor, 0, 1e9, &TomlTable::get_double);
-  if (config.overlong.enable && (config.overlong.len < 1 || config.overlong.len > s.max_tokens))
-    fail_usage("{} = {} must be from 1 to rollout.max_new_tokens = {}", overlong.where("len"),
-               config.overlong.len, s.max_tokens);
+  read_options(overlong, config.overlong);
+  config.overlong.check(s.max_tokens, overlong.where("len"));
   return config;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/overlong_buffer.h"
 #include "transport/base/options.h"
 #include "transport/messages.h"
 
@@ -52,6 +53,7 @@ struct AsyncOptions {  // [async]
   int max_staleness = 2;
   int weight_sync_steps = 1;
   bool filter_groups = true;
+  int max_num_gen_batches = 50;
   bool partial_rollout = true;
   int max_concurrent_rollouts = 0;
   template <class V>
@@ -63,7 +65,14 @@ struct AsyncOptions {  // [async]
     v("weight_sync_steps", weight_sync_steps,
       "new weights go to the rollout workers every so many steps, at most max_staleness + 1", at_least(1));
     v("filter_groups", filter_groups, "groups whose rewards are all equal are left out");
-    v("partial_rollout", partial_rollout, "a completion may go on with newer weights after a swap");
+    v("max_num_gen_batches", max_num_gen_batches,
+      "with filter_groups: the run ends with an error when so many batches of groups were left out for one "
+      "step; "
+      "0: never",
+      at_least(0));
+    v("partial_rollout", partial_rollout,
+      "a completion may go on with newer weights: the same choice as rollout.weight_sync (true: in_flight, "
+      "false: drain), so one of the two is enough");
     v("max_concurrent_rollouts", max_concurrent_rollouts,
       "groups being sampled at once, 0: what the gate allows", at_least(0));
   }
@@ -92,21 +101,13 @@ struct CoordinatorOptions {  // [coordinator]
   }
 };
 
-// [grpo.overlong_buffer], after DAPO (arXiv 2503.14476, eq. 13): the last `len` tokens before max_new_tokens
-// cost up to penalty_factor. The coordinator applies it, as a recorded part of the reward.
-struct OverlongShaping {
-  bool enable = false;
-  int64_t len = 0;
-  double penalty_factor = 1;
-};
-
 // All that decides what the coordinator does.
 struct CoordinatorConfig {
   RunOptions run;
   DataOptions data;
   AsyncOptions async;
   CoordinatorOptions coordinator;
-  OverlongShaping overlong;
+  OverlongBuffer overlong;  // [grpo.overlong_buffer]
   SamplingParams sampling;  // of training groups; seed is run.seed
   uint32_t num_generations = 16;
   uint32_t mini_batches = 1;  // [grpo]: shares are balanced inside each mini-batch's groups

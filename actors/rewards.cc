@@ -26,14 +26,13 @@ double total_reward(const std::vector<RewardPart>& parts) {
   return sum;
 }
 
-RewardPart overlong_part(const OverlongShaping& options, uint32_t tokens, uint32_t max_tokens) {
-  const double over =
-      static_cast<double>(tokens) - (static_cast<double>(max_tokens) - static_cast<double>(options.len));
+RewardPart overlong_part(const OverlongBuffer& options, uint32_t tokens, uint32_t max_tokens) {
   RewardPart part{"overlong_buffer", 1.0, {}};
-  part.verdict.kind = over > 0 ? VerdictKind::failed : VerdictKind::passed;
-  part.verdict.score =
-      over > 0 ? -options.penalty_factor * std::min(1.0, over / static_cast<double>(options.len)) : 0.0;
-  if (over > 0) part.verdict.reason = fmt::format("{} tokens into the last {}", over, options.len);
+  part.verdict.score = options.penalty(tokens, max_tokens);
+  part.verdict.kind = part.verdict.score < 0 ? VerdictKind::failed : VerdictKind::passed;
+  if (part.verdict.score < 0)
+    part.verdict.reason = fmt::format("{} tokens into the last {}",
+                                      int64_t{tokens} - (int64_t{max_tokens} - options.len), options.len);
   part.verdict.evidence = fmt::format("{{\"tokens\":{},\"max_tokens\":{}}}", tokens, max_tokens);
   return part;
 }

@@ -14,9 +14,8 @@ bool has_infra_error(const std::vector<RewardPart>& parts);
 std::string infra_reason(const std::vector<RewardPart>& parts);
 double total_reward(const std::vector<RewardPart>& parts);  // sum of weight * score
 
-// DAPO's soft overlong punishment as a part of its own, weight 1: 0 up to max_tokens - len, then falling
-// linearly to -penalty_factor at max_tokens.
-RewardPart overlong_part(const OverlongShaping& options, uint32_t tokens, uint32_t max_tokens);
+// OverlongBuffer's penalty as a part of its own, weight 1.
+RewardPart overlong_part(const OverlongBuffer& options, uint32_t tokens, uint32_t max_tokens);
 
 // All rewards equal (to 1e-9): the group's advantages are all 0 and it teaches nothing.
 bool zero_variance(const std::vector<double>& rewards);

@@ -190,7 +190,7 @@ ChildEnd Supervisor::ended(Child& child, int status, double cpu_s, long rss_kb) 
   // An Error is for a person to act on. In a first short life it says that the input is bad; later it may
   // have come from a neighbour's death, so it gets its tries.
   const bool stated = end.exit_code == Error::kFailed && !end.error.empty();
-  end.hopeless = end.exit_code == Error::kBadUsage ||
+  end.hopeless = end.exit_code == Error::kBadUsage || end.exit_code == Error::kFinal ||
                  (stated && child.usage.starts == 1 && end.lived_s < options_.healthy_s) ||
                  child.quick_failures >= options_.max_quick_failures;
   if (end.hopeless) return end;

@@ -17,19 +17,21 @@ struct Shared {
   static constexpr int kStages = kDim > 64 ? 2 : 3;     // three or four blocks fit on a multiprocessor
   static constexpr int kRing = kWarps * kStages * 2 * kPage;
   static constexpr int kQuery = kRows * kDim * 2;
-  static constexpr int kNew = 2 * kDim * 2;                 // the new key and value
+  static constexpr int kNew = 2 * kDim * 2;                       // the new key and value
   static constexpr int kMerge = kWarps * kRows * (kDim + 2) * 4;  // over the ring, when it is drained
   static constexpr int kBytes = (kRing > kMerge ? kRing : kMerge) + kQuery + kNew;
 };
 
 template <int kDim>
-__global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4) decode_attention_kernel(DecodeAttentionParams p) {
+__global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4)
+    decode_attention_kernel(DecodeAttentionParams p) {
   constexpr int kChunks = kDim / 8;  // 16-byte chunks a token
   constexpr int kPairs = kDim > 64 ? 2 : 1;
   constexpr int kSteps = kDim / 16;
   constexpr int kPage = Shared<kDim>::kPage, kStages = Shared<kDim>::kStages;
   extern __shared__ __align__(128) unsigned char shared[];
-  unsigned char* query = shared + (Shared<kDim>::kRing > Shared<kDim>::kMerge ? Shared<kDim>::kRing : Shared<kDim>::kMerge);
+  unsigned char* query =
+      shared + (Shared<kDim>::kRing > Shared<kDim>::kMerge ? Shared<kDim>::kRing : Shared<kDim>::kMerge);
   bf16* fresh = reinterpret_cast<bf16*>(query + Shared<kDim>::kQuery);
   __shared__ int last_block;
 
@@ -48,7 +50,7 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4) decode_attenti
   unsigned char* ring = shared + warp * kStages * 2 * kPage;
   const int mine = pages > warp ? (pages - warp + kWarps - 1) / kWarps : 0;
   const int32_t my_page = lane < mine ? table[warp + lane * kWarps] : 0;  // of this warp's page number `lane`
-  auto fetch = [&](int i) {  // this warp's i-th page
+  auto fetch = [&](int i) {                                               // this warp's i-th page
     const int32_t page = __shfl_sync(0xffffffffu, my_page, i);
     unsigned char* to = ring + (i % kStages) * 2 * kPage;
 #pragma unroll
@@ -56,7 +58,8 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4) decode_attenti
       const bf16* from = p.kv.head(page, value, kv_head);
 #pragma unroll
       for (int c = lane; c < kPageTokens * kChunks; c += 32)
-        copy_16(shared_address(to + value * kPage + swizzled<kChunks>(c / kChunks, c % kChunks)), from + c * 8);
+        copy_16(shared_address(to + value * kPage + swizzled<kChunks>(c / kChunks, c % kChunks)),
+                from + c * 8);
     }
   };
 #pragma unroll
@@ -65,7 +68,8 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4) decode_attenti
     copy_commit();
   }
   for (int c = threadIdx.x; c < (kRows - group) * kChunks; c += kWarps * 32)  // rows that are no heads
-    *reinterpret_cast<uint4*>(query + swizzled<kChunks>(group + c / kChunks, c % kChunks)) = uint4{0, 0, 0, 0};
+    *reinterpret_cast<uint4*>(query + swizzled<kChunks>(group + c / kChunks, c % kChunks)) =
+        uint4{0, 0, 0, 0};
   float2 turns[kPairs];
   load_turns(p.rope, position, kDim, turns);
 
@@ -81,14 +85,17 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4) decode_attenti
   HeadPairs<kPairs> pairs[kRounds];
   load_heads<kRounds, kPairs>(p.qkv, row_index, kDim, pairs, [&](int r) {
     const int item = warp + r * kWarps;
-    return item < group ? kv_head * group + item : item < items ? p.heads + (item - group) * p.kv.kv_heads + kv_head : -1;
+    return item < group   ? kv_head * group + item
+           : item < items ? p.heads + (item - group) * p.kv.kv_heads + kv_head
+                          : -1;
   });
 #pragma unroll
   for (int r = 0; r < kRounds; ++r) {
     const int item = warp + r * kWarps;
     if (item >= items) break;
     if (item <= group) {  // queries and the key
-      if (const bf16* norm = item < group ? p.rope.q_norm : p.rope.k_norm) pairs[r].normalise(norm, p.rope.eps, kDim);
+      if (const bf16* norm = item < group ? p.rope.q_norm : p.rope.k_norm)
+        pairs[r].normalise(norm, p.rope.eps, kDim);
       pairs[r].rotate(turns);
     }
     if (item < group) {
@@ -122,7 +129,8 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4) decode_attenti
     const int page = warp + i * kWarps;
     if (has_new && page == pages - 1) {  // this page was fetched before its newest token was there
       for (int c = lane; c < 2 * kChunks; c += 32) {
-        unsigned char* to = (c < kChunks ? keys : values) + swizzled<kChunks>(position % kPageTokens, c % kChunks);
+        unsigned char* to =
+            (c < kChunks ? keys : values) + swizzled<kChunks>(position % kPageTokens, c % kChunks);
         *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(fresh + c * 8);
       }
       // behind it lies whatever the page held before, NaN perhaps: 0 * NaN is not 0
@@ -135,7 +143,8 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4) decode_attenti
 #pragma unroll
     for (int k = 0; k < kSteps; ++k) {
       uint32_t b[4];
-      load_matrix_4(shared_address(keys + swizzled<kChunks>((lane / 16) * 8 + lane % 8, 2 * k + (lane / 8) % 2)), b);
+      load_matrix_4(
+          shared_address(keys + swizzled<kChunks>((lane / 16) * 8 + lane % 8, 2 * k + (lane / 8) % 2)), b);
       multiply(s[0], q[k], b[0], b[1]);
       multiply(s[1], q[k], b[2], b[3]);
     }
@@ -175,7 +184,8 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4) decode_attenti
 #pragma unroll
     for (int n = 0; n < kDim / 8; n += 2) {
       uint32_t b[4];
-      load_matrix_4_transposed(shared_address(values + swizzled<kChunks>((lane / 8) % 2 * 8 + lane % 8, n + lane / 16)), b);
+      load_matrix_4_transposed(
+          shared_address(values + swizzled<kChunks>((lane / 8) % 2 * 8 + lane % 8, n + lane / 16)), b);
       multiply(out[n], weights, b[0], b[1]);
       multiply(out[n + 1], weights, b[2], b[3]);
     }
@@ -256,22 +266,27 @@ template <int kDim>
 void run(const DecodeAttentionParams& p, cudaStream_t stream, bool early) {
   constexpr int bytes = Shared<kDim>::kBytes;
   static const bool raised = [] {
-    CUDA_CHECK(cudaFuncSetAttribute(decode_attention_kernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+    CUDA_CHECK(cudaFuncSetAttribute(decode_attention_kernel<kDim>,
+                                    cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
     return true;
   }();
   (void)raised;
-  launch(decode_attention_kernel<kDim>, dim3(unsigned(p.kv.kv_heads), unsigned(p.count), unsigned(p.splits)), kWarps * 32,
-         bytes, stream, early, p);
+  launch(decode_attention_kernel<kDim>, dim3(unsigned(p.kv.kv_heads), unsigned(p.count), unsigned(p.splits)),
+         kWarps * 32, bytes, stream, early, p);
 }
 
 }  // namespace
 
 void decode_attention(const DecodeAttentionParams& p, cudaStream_t stream, bool early) {
   switch (p.kv.head_dim) {
-    case 32: return run<32>(p, stream, early);
-    case 64: return run<64>(p, stream, early);
-    case 128: return run<128>(p, stream, early);
-    default: call_failed("head_dim must be 32, 64 or 128", "decode_attention", __FILE__, __LINE__);
+    case 32:
+      return run<32>(p, stream, early);
+    case 64:
+      return run<64>(p, stream, early);
+    case 128:
+      return run<128>(p, stream, early);
+    default:
+      call_failed("head_dim must be 32, 64 or 128", "decode_attention", __FILE__, __LINE__);
   }
 }
 

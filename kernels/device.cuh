@@ -16,17 +16,24 @@ namespace cohort::cuda {
 
 using bf16 = __nv_bfloat16;
 
-__device__ __forceinline__ void dependency_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-__device__ __forceinline__ void dependents_launch() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+__device__ __forceinline__ void dependency_wait() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+__device__ __forceinline__ void dependents_launch() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
 
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 // 16 bytes from global to shared memory; zeros where !valid.
 __device__ __forceinline__ void copy_16(uint32_t to, const void* from, bool valid = true) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0)
+               : "memory");
 }
-__device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void copy_commit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
 template <int kPending>
 __device__ __forceinline__ void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
@@ -47,7 +54,8 @@ __device__ __forceinline__ void load_matrix_4_transposed(uint32_t address, uint3
 // c (16 x 8, fp32) += a (16 x 16, row) * b (16 x 8, column)
 __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
@@ -60,9 +68,12 @@ __device__ __forceinline__ uint32_t pack(float low, float high) {
 // in different banks.
 template <int kChunks>
 __device__ __forceinline__ int swizzled(int row, int chunk) {
-  if constexpr (kChunks >= 8) return (row * kChunks + (chunk ^ (row & 7))) * 16;
-  else if constexpr (kChunks == 4) return (row * 4 + (chunk ^ ((row >> 1) & 3))) * 16;
-  else return (row * kChunks + chunk) * 16;
+  if constexpr (kChunks >= 8)
+    return (row * kChunks + (chunk ^ (row & 7))) * 16;
+  else if constexpr (kChunks == 4)
+    return (row * 4 + (chunk ^ ((row >> 1) & 3))) * 16;
+  else
+    return (row * kChunks + chunk) * 16;
 }
 
 __device__ __forceinline__ float warp_sum(float v) {
@@ -78,7 +89,8 @@ __device__ __forceinline__ float warp_max(float v) {
 
 // Launches with checks. early: may begin while the kernel before it still runs (see the rule above).
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, bool early, A... arguments) {
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, bool early,
+            A... arguments) {
   cudaLaunchConfig_t config = {};
   config.gridDim = grid, config.blockDim = block, config.dynamicSmemBytes = shared, config.stream = stream;
   cudaLaunchAttribute attribute = {};

@@ -35,26 +35,32 @@ struct Gemm::Impl {
     Plan plan;
     const cublasOperation_t transposed = CUBLAS_OP_T;
     CUDA_CHECK(cublasLtMatmulDescCreate(&plan.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    CUDA_CHECK(cublasLtMatmulDescSetAttribute(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)));
+    CUDA_CHECK(cublasLtMatmulDescSetAttribute(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                              sizeof(transposed)));
     if (p.bias) {
       const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-      CUDA_CHECK(cublasLtMatmulDescSetAttribute(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)));
+      CUDA_CHECK(cublasLtMatmulDescSetAttribute(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                                sizeof(epilogue)));
       const cudaDataType_t type = CUDA_R_16BF;
-      CUDA_CHECK(cublasLtMatmulDescSetAttribute(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof(type)));
+      CUDA_CHECK(cublasLtMatmulDescSetAttribute(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type,
+                                                sizeof(type)));
       set_bias(plan, p);
     }
     CUDA_CHECK(cublasLtMatrixLayoutCreate(&plan.w, CUDA_R_16BF, uint64_t(p.k), uint64_t(p.n), p.k));
     CUDA_CHECK(cublasLtMatrixLayoutCreate(&plan.x, CUDA_R_16BF, uint64_t(p.k), uint64_t(p.m), p.k));
-    CUDA_CHECK(cublasLtMatrixLayoutCreate(&plan.y, p.fp32 ? CUDA_R_32F : CUDA_R_16BF, uint64_t(p.n), uint64_t(p.m), p.stride));
+    CUDA_CHECK(cublasLtMatrixLayoutCreate(&plan.y, p.fp32 ? CUDA_R_32F : CUDA_R_16BF, uint64_t(p.n),
+                                          uint64_t(p.m), p.stride));
     return plan;
   }
   static void set_bias(const Plan& plan, const GemmParams& p) {
-    CUDA_CHECK(cublasLtMatmulDescSetAttribute(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof(p.bias)));
+    CUDA_CHECK(cublasLtMatmulDescSetAttribute(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias,
+                                              sizeof(p.bias)));
   }
-  void enqueue(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const GemmParams& p, cudaStream_t stream) {
+  void enqueue(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const GemmParams& p,
+               cudaStream_t stream) {
     const float one = 1, beta = p.add ? 1 : 0;
-    CUDA_CHECK(cublasLtMatmul(handle, plan.operation, &one, p.w, plan.w, p.x, plan.x, &beta, p.y, plan.y, p.y, plan.y,
-                              &algorithm, workspace, workspace_bytes, stream));
+    CUDA_CHECK(cublasLtMatmul(handle, plan.operation, &one, p.w, plan.w, p.x, plan.x, &beta, p.y, plan.y, p.y,
+                              plan.y, &algorithm, workspace, workspace_bytes, stream));
   }
 };
 
@@ -84,11 +90,10 @@ void Gemm::prepare(const GemmParams& p, cudaStream_t stream, std::span<const __n
                                                   &impl_->workspace_bytes, sizeof(impl_->workspace_bytes)));
   std::array<cublasLtMatmulHeuristicResult_t, 16> found;
   int count = 0;
-  CUDA_CHECK(cublasLtMatmulAlgoGetHeuristic(impl_->handle, plan.operation, plan.w, plan.x, plan.y, plan.y, preference,
-                                            int(found.size()), found.data(), &count));
+  CUDA_CHECK(cublasLtMatmulAlgoGetHeuristic(impl_->handle, plan.operation, plan.w, plan.x, plan.y, plan.y,
+                                            preference, int(found.size()), found.data(), &count));
   cublasLtMatmulPreferenceDestroy(preference);
-  if (count == 0)
-    fail("cuBLASLt has no algorithm for a product of {} x {} x {}", p.m, p.n, p.k);
+  if (count == 0) fail("cuBLASLt has no algorithm for a product of {} x {} x {}", p.m, p.n, p.k);
   cudaEvent_t begin, end;
   CUDA_CHECK(cudaEventCreate(&begin));
   CUDA_CHECK(cudaEventCreate(&end));

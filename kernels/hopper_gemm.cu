@@ -25,7 +25,8 @@ struct Shape {
 // One warp keeps the ring filled, kGroups warpgroups multiply, 64 rows of weights each.
 template <int kGroups, int kColumns, int kStages, GemmOut kOut>
 __global__ void __launch_bounds__(kGroups * 128 + 32)
-    hopper_gemm_kernel(const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap inputs, const Shape p) {
+    hopper_gemm_kernel(const __grid_constant__ CUtensorMap weights,
+                       const __grid_constant__ CUtensorMap inputs, const Shape p) {
   using R = Ring<kGroups, kColumns, kStages>;
   extern __shared__ unsigned char raw[];
   __shared__ __align__(8) uint64_t barriers[2 * kStages];
@@ -122,25 +123,33 @@ void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
     return true;
   }();
   (void)raised;
-  const dim3 grid(unsigned(p.m + kColumns - 1) / kColumns, unsigned(p.n + kGroups * 64 - 1) / (kGroups * 64), unsigned(p.splits));
+  const dim3 grid(unsigned(p.m + kColumns - 1) / kColumns, unsigned(p.n + kGroups * 64 - 1) / (kGroups * 64),
+                  unsigned(p.splits));
   launch(kernel, grid, kGroups * 128 + 32, bytes, stream, early, tile_map(p.w, p.n, p.k, kGroups * 64),
-         tile_map(p.x, p.m, p.k, kColumns), Shape{p.m, p.n, p.k, split_length(p.k, p.splits), p.stride, p.out});
+         tile_map(p.x, p.m, p.k, kColumns),
+         Shape{p.m, p.n, p.k, split_length(p.k, p.splits), p.stride, p.out});
 }
 
 template <int kGroups, int kColumns, int kStages>
 void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
   switch (p.kind) {
-    case GemmOut::partial: return run<kGroups, kColumns, kStages, GemmOut::partial>(p, stream, early);
-    case GemmOut::full: return run<kGroups, kColumns, kStages, GemmOut::full>(p, stream, early);
-    case GemmOut::swiglu: return run<kGroups, kColumns, kStages, GemmOut::swiglu>(p, stream, early);
+    case GemmOut::partial:
+      return run<kGroups, kColumns, kStages, GemmOut::partial>(p, stream, early);
+    case GemmOut::full:
+      return run<kGroups, kColumns, kStages, GemmOut::full>(p, stream, early);
+    case GemmOut::swiglu:
+      return run<kGroups, kColumns, kStages, GemmOut::swiglu>(p, stream, early);
   }
 }
 
-constexpr std::array<HopperGemmTile, 7> kTiles = {{{1, 64, 6}, {1, 64, 12}, {2, 64, 4}, {1, 128, 4}, {2, 128, 3}, {2, 128, 6}, {2, 256, 4}}};
+constexpr std::array<HopperGemmTile, 7> kTiles = {
+    {{1, 64, 6}, {1, 64, 12}, {2, 64, 4}, {1, 128, 4}, {2, 128, 3}, {2, 128, 6}, {2, 256, 4}}};
 
 }  // namespace
 
-std::span<const HopperGemmTile> hopper_gemm_tiles() { return kTiles; }
+std::span<const HopperGemmTile> hopper_gemm_tiles() {
+  return kTiles;
+}
 
 HopperGemmTile hopper_gemm_default(int m) {
   return m <= 64 ? kTiles[0] : m <= 128 ? kTiles[4] : kTiles[6];
@@ -155,8 +164,8 @@ int hopper_gemm_splits(int n, int k, int multiprocessors) {
 
 void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStream_t stream, bool early) {
   const int length = split_length(p.k, p.splits);
-  if (p.m < 1 || p.n < 1 || p.k < 8 || p.k % 8 != 0 || (p.kind == GemmOut::swiglu && p.n % 16 != 0) || p.splits < 1 ||
-      (p.kind != GemmOut::partial && p.splits != 1) || (p.splits - 1) * length >= p.k)
+  if (p.m < 1 || p.n < 1 || p.k < 8 || p.k % 8 != 0 || (p.kind == GemmOut::swiglu && p.n % 16 != 0) ||
+      p.splits < 1 || (p.kind != GemmOut::partial && p.splits != 1) || (p.splits - 1) * length >= p.k)
     call_failed("a shape it does not do", "hopper_gemm", __FILE__, __LINE__);
   if (tile == kTiles[0]) return run<1, 64, 6>(p, stream, early);
   if (tile == kTiles[1]) return run<1, 64, 12>(p, stream, early);
@@ -169,23 +178,26 @@ void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStre
 }
 
 CUtensorMap tile_map(const bf16* matrix, int64_t rows, int64_t columns, int box_rows) {
-  using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*, const cuuint64_t*,
-                              const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
-                              CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+  using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
+                              const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
+                              CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
   static const Encode encode = [] {
     void* function = nullptr;
     cudaDriverEntryPointQueryResult result;
-    CUDA_CHECK(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &result));
-    if (result != cudaDriverEntryPointSuccess) call_failed("the driver is too old", "cuTensorMapEncodeTiled", __FILE__, __LINE__);
+    CUDA_CHECK(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault,
+                                                &result));
+    if (result != cudaDriverEntryPointSuccess)
+      call_failed("the driver is too old", "cuTensorMapEncodeTiled", __FILE__, __LINE__);
     return reinterpret_cast<Encode>(function);
   }();
   CUtensorMap map;
   const cuuint64_t size[2] = {cuuint64_t(columns), cuuint64_t(rows)}, stride[1] = {cuuint64_t(columns) * 2};
   const cuuint32_t box[2] = {kStep, cuuint32_t(box_rows)}, one[2] = {1, 1};
-  const CUresult code = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<bf16*>(matrix), size, stride, box, one,
-                               CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                               CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (code != CUDA_SUCCESS) call_failed("a matrix the copy engine does not take", "cuTensorMapEncodeTiled", __FILE__, __LINE__);
+  const CUresult code = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<bf16*>(matrix), size,
+                               stride, box, one, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                               CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (code != CUDA_SUCCESS)
+    call_failed("a matrix the copy engine does not take", "cuTensorMapEncodeTiled", __FILE__, __LINE__);
   return map;
 }
 

@@ -29,7 +29,7 @@ struct HopperGemmParams {
   int m = 0, n = 0, k = 0;  // k a multiple of 8; swiglu: n a multiple of 16
   int splits = 1;           // partial only, see hopper_gemm_splits()
   void* out = nullptr;
-  int64_t stride = 0;       // full only
+  int64_t stride = 0;  // full only
   GemmOut kind = GemmOut::partial;
 };
 // Which kernel: rows of w and of x a block takes, and tiles in the ring.

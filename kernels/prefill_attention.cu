@@ -32,7 +32,9 @@ __global__ void __launch_bounds__(kWarps * 32) prefill_attention_kernel(PrefillA
   const int32_t* table = p.kv.table + tile.slot * p.kv.table_stride;
 
   auto element = [&](int r) {  // where the tile's row r starts in q and out
-    return (int64_t(tile.first_row + (tile.first + r) / group) * p.heads + kv_head * group + (tile.first + r) % group) * kDim;
+    return (int64_t(tile.first_row + (tile.first + r) / group) * p.heads + kv_head * group +
+            (tile.first + r) % group) *
+           kDim;
   };
   auto fetch = [&](int block) {
     unsigned char* to = ring + (block & 1) * 2 * kTile;
@@ -41,14 +43,17 @@ __global__ void __launch_bounds__(kWarps * 32) prefill_attention_kernel(PrefillA
       const bool valid = token < keys_end;
       const int32_t page = valid ? table[token / kPageTokens] : 0;
       const int64_t at = token % kPageTokens * kDim + c % kChunks * 8;
-      copy_16(shared_address(to + swizzled<kChunks>(t, c % kChunks)), p.kv.head(page, 0, kv_head) + at, valid);
-      copy_16(shared_address(to + kTile + swizzled<kChunks>(t, c % kChunks)), p.kv.head(page, 1, kv_head) + at, valid);
+      copy_16(shared_address(to + swizzled<kChunks>(t, c % kChunks)), p.kv.head(page, 0, kv_head) + at,
+              valid);
+      copy_16(shared_address(to + kTile + swizzled<kChunks>(t, c % kChunks)),
+              p.kv.head(page, 1, kv_head) + at, valid);
     }
   };
   for (int c = threadIdx.x; c < kPrefillTileRows * kChunks; c += kWarps * 32) {
     const int r = c / kChunks;
     const bool valid = tile.first + r < rows;
-    copy_16(shared_address(query + swizzled<kChunks>(r, c % kChunks)), p.q + (valid ? element(r) + c % kChunks * 8 : 0), valid);
+    copy_16(shared_address(query + swizzled<kChunks>(r, c % kChunks)),
+            p.q + (valid ? element(r) + c % kChunks * 8 : 0), valid);
   }
   fetch(0);
   copy_commit();
@@ -70,7 +75,8 @@ __global__ void __launch_bounds__(kWarps * 32) prefill_attention_kernel(PrefillA
     if (block == 0) {
 #pragma unroll
       for (int k = 0; k < kSteps; ++k)
-        load_matrix_4(shared_address(query + swizzled<kChunks>(warp * 16 + lane % 16, 2 * k + lane / 16)), q[k]);
+        load_matrix_4(shared_address(query + swizzled<kChunks>(warp * 16 + lane % 16, 2 * k + lane / 16)),
+                      q[k]);
     }
     unsigned char* keys = ring + (block & 1) * 2 * kTile;
     unsigned char* values = keys + kTile;
@@ -80,7 +86,9 @@ __global__ void __launch_bounds__(kWarps * 32) prefill_attention_kernel(PrefillA
 #pragma unroll
       for (int n = 0; n < kKeys / 8; n += 2) {
         uint32_t b[4];
-        load_matrix_4(shared_address(keys + swizzled<kChunks>(n * 8 + (lane / 16) * 8 + lane % 8, 2 * k + (lane / 8) % 2)), b);
+        load_matrix_4(shared_address(keys + swizzled<kChunks>(n * 8 + (lane / 16) * 8 + lane % 8,
+                                                              2 * k + (lane / 8) % 2)),
+                      b);
         multiply(s[n], q[k], b[0], b[1]);
         multiply(s[n + 1], q[k], b[2], b[3]);
       }
@@ -113,12 +121,14 @@ __global__ void __launch_bounds__(kWarps * 32) prefill_attention_kernel(PrefillA
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
       const uint32_t weights[4] = {pack(s[2 * k][0], s[2 * k][1]), pack(s[2 * k][2], s[2 * k][3]),
-                                   pack(s[2 * k + 1][0], s[2 * k + 1][1]), pack(s[2 * k + 1][2], s[2 * k + 1][3])};
+                                   pack(s[2 * k + 1][0], s[2 * k + 1][1]),
+                                   pack(s[2 * k + 1][2], s[2 * k + 1][3])};
 #pragma unroll
       for (int n = 0; n < kDim / 8; n += 2) {
         uint32_t b[4];
         load_matrix_4_transposed(
-            shared_address(values + swizzled<kChunks>(k * 16 + (lane / 8) % 2 * 8 + lane % 8, n + lane / 16)), b);
+            shared_address(values + swizzled<kChunks>(k * 16 + (lane / 8) % 2 * 8 + lane % 8, n + lane / 16)),
+            b);
         multiply(out[n], weights, b[0], b[1]);
         multiply(out[n + 1], weights, b[2], b[3]);
       }
@@ -135,7 +145,8 @@ __global__ void __launch_bounds__(kWarps * 32) prefill_attention_kernel(PrefillA
     bf16* to = p.out + element(m);
 #pragma unroll
     for (int n = 0; n < kDim / 8; ++n)
-      *reinterpret_cast<uint32_t*>(to + n * 8 + (lane % 4) * 2) = pack(out[n][2 * r] / total[r], out[n][2 * r + 1] / total[r]);
+      *reinterpret_cast<uint32_t*>(to + n * 8 + (lane % 4) * 2) =
+          pack(out[n][2 * r] / total[r], out[n][2 * r + 1] / total[r]);
   }
 }
 
@@ -143,11 +154,13 @@ template <int kDim>
 void run(const PrefillAttentionParams& p, cudaStream_t stream, bool early) {
   constexpr int bytes = shared_bytes<kDim>();
   static const bool raised = [] {
-    CUDA_CHECK(cudaFuncSetAttribute(prefill_attention_kernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+    CUDA_CHECK(cudaFuncSetAttribute(prefill_attention_kernel<kDim>,
+                                    cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
     return true;
   }();
   (void)raised;
-  launch(prefill_attention_kernel<kDim>, dim3(unsigned(p.count), unsigned(p.kv.kv_heads)), kWarps * 32, bytes, stream, early, p);
+  launch(prefill_attention_kernel<kDim>, dim3(unsigned(p.count), unsigned(p.kv.kv_heads)), kWarps * 32, bytes,
+         stream, early, p);
 }
 
 }  // namespace
@@ -155,10 +168,14 @@ void run(const PrefillAttentionParams& p, cudaStream_t stream, bool early) {
 void prefill_attention(const PrefillAttentionParams& p, cudaStream_t stream, bool early) {
   if (p.count == 0) return;
   switch (p.kv.head_dim) {
-    case 32: return run<32>(p, stream, early);
-    case 64: return run<64>(p, stream, early);
-    case 128: return run<128>(p, stream, early);
-    default: call_failed("head_dim must be 32, 64 or 128", "prefill_attention", __FILE__, __LINE__);
+    case 32:
+      return run<32>(p, stream, early);
+    case 64:
+      return run<64>(p, stream, early);
+    case 128:
+      return run<128>(p, stream, early);
+    default:
+      call_failed("head_dim must be 32, 64 or 128", "prefill_attention", __FILE__, __LINE__);
   }
 }
 

@@ -22,11 +22,11 @@ constexpr int kPrefillTileRows = 64;
 struct PrefillAttentionParams {
   const PrefillTile* tiles = nullptr;  // device (or pinned)
   int count = 0;
-  const __nv_bfloat16* q = nullptr;    // [rows][heads * head_dim], rotated
+  const __nv_bfloat16* q = nullptr;  // [rows][heads * head_dim], rotated
   int heads = 0;
   KvPages kv;
   float scale = 0;
-  __nv_bfloat16* out = nullptr;        // as q
+  __nv_bfloat16* out = nullptr;  // as q
 };
 // head_dim 32, 64 or 128.
 void prefill_attention(const PrefillAttentionParams& p, cudaStream_t stream, bool early);

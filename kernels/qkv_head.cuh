@@ -39,7 +39,8 @@ struct HeadPairs {
     for (int k = 0; k < kPairs; ++k) {
       const int i = lane + 32 * k;
       a[k] = b[k] = 0;
-      if (i < half) a[k] = qkv_at(s, row, head * head_dim + i), b[k] = qkv_at(s, row, head * head_dim + half + i);
+      if (i < half)
+        a[k] = qkv_at(s, row, head * head_dim + i), b[k] = qkv_at(s, row, head * head_dim + half + i);
     }
   }
   // All 32 lanes call it.
@@ -52,7 +53,8 @@ struct HeadPairs {
 #pragma unroll
     for (int k = 0; k < kPairs; ++k) {
       const int i = lane + 32 * k;
-      if (i < half) a[k] *= scale * __bfloat162float(norm[i]), b[k] *= scale * __bfloat162float(norm[half + i]);
+      if (i < half)
+        a[k] *= scale * __bfloat162float(norm[i]), b[k] *= scale * __bfloat162float(norm[half + i]);
     }
   }
   // turns[k]: cosine and sine of pair lane + 32 k.
@@ -77,8 +79,8 @@ struct HeadPairs {
 // Several heads at once: head_of(r) is the r-th, or -1. Loads of all of them and of several splits are under way together;
 // each value's sum is still in the order of the splits.
 template <int kRounds, int kPairs, class HeadOf>
-__device__ __forceinline__ void load_heads(const QkvSource& s, int64_t row, int head_dim, HeadPairs<kPairs> (&pairs)[kRounds],
-                                           HeadOf head_of) {
+__device__ __forceinline__ void load_heads(const QkvSource& s, int64_t row, int head_dim,
+                                           HeadPairs<kPairs> (&pairs)[kRounds], HeadOf head_of) {
   constexpr int kAtOnce = kPairs > 1 ? 2 : 4;  // splits
   const int lane = threadIdx.x % 32, half = head_dim / 2;
   int column[kRounds];
@@ -132,7 +134,8 @@ __device__ __forceinline__ void load_heads(const QkvSource& s, int64_t row, int 
 }
 
 template <int kPairs>
-__device__ __forceinline__ void load_turns(const RopeParams& rope, int position, int head_dim, float2 (&turns)[kPairs]) {
+__device__ __forceinline__ void load_turns(const RopeParams& rope, int position, int head_dim,
+                                           float2 (&turns)[kPairs]) {
 #pragma unroll
   for (int k = 0; k < kPairs; ++k) {
     const int i = int(threadIdx.x % 32) + 32 * k;

@@ -28,8 +28,8 @@ float qkv_at(const QkvSource& s, int64_t row, int column) {
   return s.bias ? sum + wide(s.bias[column]) : sum;
 }
 
-std::vector<float> head_of(const QkvSource& s, const RopeParams& rope, int64_t row, int position, int head, int heads,
-                           int kv_heads, int d) {
+std::vector<float> head_of(const QkvSource& s, const RopeParams& rope, int64_t row, int position, int head,
+                           int heads, int kv_heads, int d) {
   std::vector<float> x(static_cast<size_t>(d));
   for (int i = 0; i < d; ++i) x[size_t(i)] = qkv_at(s, row, head * d + i);
   if (head >= heads + kv_heads) return x;
@@ -55,7 +55,8 @@ bf16* kv_element(const KvPages& kv, int32_t slot, int token, int value, int kv_h
 }
 
 // One query over the first `length` tokens of a slot.
-std::vector<double> attend(const KvPages& kv, int32_t slot, int length, int kv_head, const std::vector<float>& q, float scale) {
+std::vector<double> attend(const KvPages& kv, int32_t slot, int length, int kv_head,
+                           const std::vector<float>& q, float scale) {
   std::vector<double> scores, out(q.size());
   double best = -INFINITY, total = 0;
   for (int t = 0; t < length; ++t) {
@@ -75,7 +76,8 @@ std::vector<double> attend(const KvPages& kv, int32_t slot, int length, int kv_h
   return out;
 }
 
-void write_kv(const KvPages& kv, const QkvSource& qkv, const RopeParams& rope, int64_t row_index, const Row& row, int heads) {
+void write_kv(const KvPages& kv, const QkvSource& qkv, const RopeParams& rope, int64_t row_index,
+              const Row& row, int heads) {
   for (int h = 0; h < 2 * kv.kv_heads; ++h) {
     const auto x = head_of(qkv, rope, row_index, row.position, heads + h, heads, kv.kv_heads, kv.head_dim);
     bf16* to = kv_element(kv, row.slot, row.position, h / kv.kv_heads, h % kv.kv_heads);
@@ -88,7 +90,8 @@ void write_kv(const KvPages& kv, const QkvSource& qkv, const RopeParams& rope, i
 void embed_reference(const Row* rows, int count, const bf16* embedding, int hidden, bf16* x) {
   for (int r = 0; r < count; ++r)
     for (int i = 0; i < hidden; ++i)
-      x[int64_t(r) * hidden + i] = rows[r].slot < 0 ? __float2bfloat16_rn(0) : embedding[int64_t(rows[r].token) * hidden + i];
+      x[int64_t(r) * hidden + i] =
+          rows[r].slot < 0 ? __float2bfloat16_rn(0) : embedding[int64_t(rows[r].token) * hidden + i];
 }
 
 void rms_norm_reference(const RmsNormParams& p) {
@@ -140,7 +143,8 @@ void decode_attention_reference(const DecodeAttentionParams& p) {
       auto q = head_of(p.qkv, p.rope, r, row.position, h, p.heads, p.kv.kv_heads, d);
       for (float& x : q) x = rounded(x);
       const auto out = attend(p.kv, row.slot, row.position + 1, h / group, q, p.scale);
-      for (int i = 0; i < d; ++i) p.out[(int64_t(r) * p.heads + h) * d + i] = __float2bfloat16_rn(float(out[size_t(i)]));
+      for (int i = 0; i < d; ++i)
+        p.out[(int64_t(r) * p.heads + h) * d + i] = __float2bfloat16_rn(float(out[size_t(i)]));
     }
   }
 }

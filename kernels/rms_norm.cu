@@ -36,9 +36,9 @@ __global__ void __launch_bounds__(kMostThreads) rms_norm_kernel(RmsNormParams p)
     const uint2 raw = reinterpret_cast<const uint2*>(p.x + at)[i];
     float added[4] = {}, other[4];
     if (p.partial)
-      sum_splits(reinterpret_cast<const float4*>(p.partial + at) + i, p.splits, int64_t(p.rows) * vectors, [&](const float4& a) {
-        added[0] += a.x, added[1] += a.y, added[2] += a.z, added[3] += a.w;
-      });
+      sum_splits(
+          reinterpret_cast<const float4*>(p.partial + at) + i, p.splits, int64_t(p.rows) * vectors,
+          [&](const float4& a) { added[0] += a.x, added[1] += a.y, added[2] += a.z, added[3] += a.w; });
     if (p.delta) {
       widen(reinterpret_cast<const uint2*>(p.delta + at)[i], other);
 #pragma unroll
@@ -87,8 +87,11 @@ __global__ void __launch_bounds__(kMostThreads) rms_norm_kernel(RmsNormParams p)
 }  // namespace
 
 void rms_norm(const RmsNormParams& p, cudaStream_t stream, bool early) {
-  const int vectors = p.hidden / 4, threads = vectors >= kMostThreads ? kMostThreads : (vectors + 31) / 32 * 32;
-  auto kernel = vectors <= kMostThreads ? rms_norm_kernel<1> : vectors <= 2 * kMostThreads ? rms_norm_kernel<2> : rms_norm_kernel<4>;
+  const int vectors = p.hidden / 4,
+            threads = vectors >= kMostThreads ? kMostThreads : (vectors + 31) / 32 * 32;
+  auto kernel = vectors <= kMostThreads       ? rms_norm_kernel<1>
+                : vectors <= 2 * kMostThreads ? rms_norm_kernel<2>
+                                              : rms_norm_kernel<4>;
   launch(kernel, p.rows, threads, 0, stream, early, p);
 }
 

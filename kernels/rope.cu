@@ -25,7 +25,8 @@ __global__ void rope_write_kernel(RopeWriteParams p) {
   if (head < p.heads + p.kv.kv_heads) {
     float2 turns[kPairs];
     load_turns(p.rope, row.position, d, turns);
-    if (const bf16* norm = head < p.heads ? p.rope.q_norm : p.rope.k_norm) pairs.normalise(norm, p.rope.eps, d);
+    if (const bf16* norm = head < p.heads ? p.rope.q_norm : p.rope.k_norm)
+      pairs.normalise(norm, p.rope.eps, d);
     pairs.rotate(turns);
   }
   pairs.store(d, [to](int i, float v) { to[i] = __float2bfloat16_rn(v); });
@@ -35,7 +36,9 @@ __global__ void rope_write_kernel(RopeWriteParams p) {
 
 void rope_write(const RopeWriteParams& p, cudaStream_t stream, bool early) {
   const dim3 grid(unsigned(p.count), unsigned(p.heads + 2 * p.kv.kv_heads + 7) / 8);
-  auto kernel = p.kv.head_dim <= 64 ? rope_write_kernel<1> : p.kv.head_dim <= 128 ? rope_write_kernel<2> : rope_write_kernel<4>;
+  auto kernel = p.kv.head_dim <= 64    ? rope_write_kernel<1>
+                : p.kv.head_dim <= 128 ? rope_write_kernel<2>
+                                       : rope_write_kernel<4>;
   launch(kernel, grid, 256, 0, stream, early, p);
 }
 

@@ -19,23 +19,24 @@ constexpr int kPageTokens = 16;
 
 // Written by the CPU into pinned memory, copied by the step's first kernel. 64 bytes.
 struct Row {
-  double uniform = 0;           // the random number of the token to be sampled
-  int32_t slot = -1;            // < 0: padding
-  int32_t position = 0;         // of this token in its sequence
-  int32_t token = -1;           // < 0: the token that was sampled last in this slot
-  int32_t new_page = -1;        // >= 0: the page for this position, entered into the table first
+  double uniform = 0;     // the random number of the token to be sampled
+  int32_t slot = -1;      // < 0: padding
+  int32_t position = 0;   // of this token in its sequence
+  int32_t token = -1;     // < 0: the token that was sampled last in this slot
+  int32_t new_page = -1;  // >= 0: the page for this position, entered into the table first
   float inverse_temperature = 1;
   int32_t greedy = 0;
   float top_p = 1, min_p = 0;
-  int32_t top_k = 0;            // 0: off
-  int32_t forced = -1;          // >= 0: no sampling, the log-prob of this token is wanted
-  int32_t sample = 0;           // the result is written back
+  int32_t top_k = 0;    // 0: off
+  int32_t forced = -1;  // >= 0: no sampling, the log-prob of this token is wanted
+  int32_t sample = 0;   // the result is written back
   int32_t unused[3] = {};
 
 #ifdef __CUDACC__
   __host__ __device__
 #endif
-  bool truncates(int64_t vocab) const {
+      bool
+      truncates(int64_t vocab) const {
     return sample && !greedy && forced < 0 && (top_p < 1 || min_p > 0 || (top_k > 0 && top_k < vocab));
   }
 };
@@ -55,12 +56,16 @@ struct KvPages {
 #ifdef __CUDACC__
   __host__ __device__
 #endif
-  int64_t page_elements() const { return int64_t(2) * kv_heads * kPageTokens * head_dim; }
+      int64_t
+      page_elements() const {
+    return int64_t(2) * kv_heads * kPageTokens * head_dim;
+  }
 #ifdef __CUDACC__
   __host__ __device__
 #endif
-  // First element of a page's keys (value = 0) or values (1) of one head.
-  __nv_bfloat16* head(int32_t page, int value, int32_t kv_head) const {
+      // First element of a page's keys (value = 0) or values (1) of one head.
+      __nv_bfloat16*
+      head(int32_t page, int value, int32_t kv_head) const {
     return base + page * page_elements() + (int64_t(value) * kv_heads + kv_head) * kPageTokens * head_dim;
   }
 };
@@ -71,15 +76,15 @@ struct QkvSource {
   const __nv_bfloat16* whole = nullptr;
   const float* partial = nullptr;  // [splits][rows][width]
   int splits = 0;
-  int64_t split_stride = 0;  // rows * width
+  int64_t split_stride = 0;             // rows * width
   const __nv_bfloat16* bias = nullptr;  // with partial; may be null
   int width = 0;                        // (heads + 2 kv_heads) * head_dim
 };
 
 // RoPE and, for Qwen3, the norm over each head's query and key.
 struct RopeParams {
-  const float2* cos_sin = nullptr;            // [position][head_dim / 2], fp32, attention factor in it
-  const __nv_bfloat16* q_norm = nullptr;      // [head_dim] or null
+  const float2* cos_sin = nullptr;        // [position][head_dim / 2], fp32, attention factor in it
+  const __nv_bfloat16* q_norm = nullptr;  // [head_dim] or null
   const __nv_bfloat16* k_norm = nullptr;
   float eps = 1e-6f;
 };

@@ -34,17 +34,21 @@ __global__ void embed_kernel(const Row* rows, const bf16* embedding, int hidden,
   dependents_launch();
   const Row& row = rows[blockIdx.x];
   uint4* to = reinterpret_cast<uint4*>(x + int64_t(blockIdx.x) * hidden);
-  const uint4* from = row.slot < 0 ? nullptr : reinterpret_cast<const uint4*>(embedding + int64_t(row.token) * hidden);
+  const uint4* from =
+      row.slot < 0 ? nullptr : reinterpret_cast<const uint4*>(embedding + int64_t(row.token) * hidden);
   for (int i = threadIdx.x; i < hidden / 8; i += blockDim.x) to[i] = from ? from[i] : uint4{0, 0, 0, 0};
 }
 
-__global__ void gather_kernel(const int32_t* index, const bf16* from, int hidden, bf16* to, const Row* rows, Row* rows_to) {
+__global__ void gather_kernel(const int32_t* index, const bf16* from, int hidden, bf16* to, const Row* rows,
+                              Row* rows_to) {
   dependency_wait();
   dependents_launch();
   const int32_t source = index[blockIdx.x];
   if (threadIdx.x == 0) {
-    if (source >= 0) rows_to[blockIdx.x] = rows[source];
-    else rows_to[blockIdx.x].slot = -1;
+    if (source >= 0)
+      rows_to[blockIdx.x] = rows[source];
+    else
+      rows_to[blockIdx.x].slot = -1;
   }
   const uint4* a = source < 0 ? nullptr : reinterpret_cast<const uint4*>(from + int64_t(source) * hidden);
   uint4* b = reinterpret_cast<uint4*>(to + int64_t(blockIdx.x) * hidden);
@@ -74,12 +78,13 @@ void prepare_rows(const PrepareParams& p, cudaStream_t stream) {
   launch(prepare_kernel, (p.count + 127) / 128, 128, 0, stream, false, p);
 }
 
-void embed(const Row* rows, int count, const bf16* embedding, int hidden, bf16* x, cudaStream_t stream, bool early) {
+void embed(const Row* rows, int count, const bf16* embedding, int hidden, bf16* x, cudaStream_t stream,
+           bool early) {
   launch(embed_kernel, count, 128, 0, stream, early, rows, embedding, hidden, x);
 }
 
-void gather_rows(const int32_t* index, int count, const bf16* from, int hidden, bf16* to, const Row* rows, Row* rows_to,
-                 cudaStream_t stream, bool early) {
+void gather_rows(const int32_t* index, int count, const bf16* from, int hidden, bf16* to, const Row* rows,
+                 Row* rows_to, cudaStream_t stream, bool early) {
   launch(gather_kernel, count, 128, 0, stream, early, index, from, hidden, to, rows, rows_to);
 }
 

@@ -12,8 +12,8 @@ namespace cohort::cuda {
 struct PrepareParams {
   const Row* pinned = nullptr;  // [2][capacity], device-visible host memory
   int64_t capacity = 0;
-  Row* rows = nullptr;          // [count], device: with every token known
-  int32_t* table = nullptr;     // [slot][table_stride]
+  Row* rows = nullptr;       // [count], device: with every token known
+  int32_t* table = nullptr;  // [slot][table_stride]
   int64_t table_stride = 0;
   const int32_t* last_token = nullptr;  // [slot]
   uint32_t* turn = nullptr;             // [2]: steps begun; blocks of this launch that are done
@@ -24,9 +24,10 @@ struct PrepareParams {
 void prepare_rows(const PrepareParams& p, cudaStream_t stream);
 
 // x[i] = embedding[rows[i].token], zeros for padding. hidden a multiple of 8.
-void embed(const Row* rows, int count, const __nv_bfloat16* embedding, int hidden, __nv_bfloat16* x, cudaStream_t stream,
-           bool early);
-void embed_reference(const Row* rows, int count, const __nv_bfloat16* embedding, int hidden, __nv_bfloat16* x);
+void embed(const Row* rows, int count, const __nv_bfloat16* embedding, int hidden, __nv_bfloat16* x,
+           cudaStream_t stream, bool early);
+void embed_reference(const Row* rows, int count, const __nv_bfloat16* embedding, int hidden,
+                     __nv_bfloat16* x);
 
 // to[i] = from[index[i]] (rows of `hidden` elements, a multiple of 8) and rows_to[i] = rows[index[i]]; padding for index -1.
 void gather_rows(const int32_t* index, int count, const __nv_bfloat16* from, int hidden, __nv_bfloat16* to,

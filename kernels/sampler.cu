@@ -9,7 +9,9 @@ constexpr int kEach = kSamplerPiece / kThreads;  // 16
 constexpr int kMaxPieces = 512;                  // a vocabulary of two million
 constexpr float kMinusInf = -INFINITY;
 
-__device__ __forceinline__ float settled(float l) { return l > kMinusInf ? l : kMinusInf; }  // NaN counts as -inf
+__device__ __forceinline__ float settled(float l) {
+  return l > kMinusInf ? l : kMinusInf;
+}  // NaN counts as -inf
 // (l - top) / temperature; with an infinite top only its like remain.
 __device__ __forceinline__ float scaled(float l, float top, float inverse_temperature) {
   if (isinf(top)) return l == top && top > 0 ? 0.0f : kMinusInf;
@@ -80,7 +82,8 @@ __global__ void __launch_bounds__(kThreads, 4) sample_kernel(SamplerParams p, in
 #pragma unroll
     for (int v = 0; v < kEach / 4; ++v) {
       const int64_t i = int64_t(piece) * kSamplerPiece + v * kThreads * 4 + threadIdx.x * 4;
-      next[v] = i < p.vocab ? __ldcg(reinterpret_cast<const float4*>(logits + i)) : float4{kMinusInf, kMinusInf, kMinusInf, kMinusInf};
+      next[v] = i < p.vocab ? __ldcg(reinterpret_cast<const float4*>(logits + i))
+                            : float4{kMinusInf, kMinusInf, kMinusInf, kMinusInf};
     }
   };
   fetch(first);
@@ -109,9 +112,11 @@ __global__ void __launch_bounds__(kThreads, 4) sample_kernel(SamplerParams p, in
     // Each warp relative to its own maximum, then one thread puts the eight together: one barrier.
     float sum = 0;
 #pragma unroll
-    for (int j = 0; j < kEach; ++j) sum += l[j] == kMinusInf ? 0.0f : __expf(scaled(l[j], top, inverse_temperature));
+    for (int j = 0; j < kEach; ++j)
+      sum += l[j] == kMinusInf ? 0.0f : __expf(scaled(l[j], top, inverse_temperature));
     sum = warp_sum(sum);
-    if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top, bests[threadIdx.x / 32] = best, warp_sums[threadIdx.x / 32] = sum;
+    if (threadIdx.x % 32 == 0)
+      tops[threadIdx.x / 32] = top, bests[threadIdx.x / 32] = best, warp_sums[threadIdx.x / 32] = sum;
     __syncthreads();
     if (threadIdx.x == 0) {
 #pragma unroll
@@ -120,9 +125,10 @@ __global__ void __launch_bounds__(kThreads, 4) sample_kernel(SamplerParams p, in
       float total = 0;
 #pragma unroll
       for (int w = 0; w < kThreads / 32; ++w)
-        total += tops[w] == top               ? warp_sums[w]
-                 : tops[w] == kMinusInf || isinf(top) ? 0.0f
-                                                      : warp_sums[w] * __expf((tops[w] - top) * inverse_temperature);
+        total += tops[w] == top ? warp_sums[w]
+                 : tops[w] == kMinusInf || isinf(top)
+                     ? 0.0f
+                     : warp_sums[w] * __expf((tops[w] - top) * inverse_temperature);
       p.pieces[int64_t(row_index) * pieces + piece] = {top, total, best, 0};
     }
     __syncthreads();  // before the warps' results are overwritten
@@ -153,7 +159,8 @@ __global__ void __launch_bounds__(kThreads, 4) sample_kernel(SamplerParams p, in
   }
   for (int i = threadIdx.x; i < pieces; i += kThreads) {
     const float t = piece_tops[i];
-    if (t != top) sums[i] = t == kMinusInf || isinf(top) ? 0.0f : sums[i] * __expf((t - top) * inverse_temperature);
+    if (t != top)
+      sums[i] = t == kMinusInf || isinf(top) ? 0.0f : sums[i] * __expf((t - top) * inverse_temperature);
   }
   __syncthreads();
   if (threadIdx.x == 0) {
@@ -223,8 +230,8 @@ constexpr int kBins = 2048;
 constexpr double kUnit = 2147483648.0;  // 2^31
 
 struct Cut {
-  uint32_t key;    // entries with a smaller key stay, those with a larger go
-  int64_t ties;    // of those with this key, how many stay (lowest ids first)
+  uint32_t key;  // entries with a smaller key stay, those with a larger go
+  int64_t ties;  // of those with this key, how many stay (lowest ids first)
 };
 
 struct TruncateShared {
@@ -237,13 +244,16 @@ struct TruncateShared {
   int first, last;
 };
 
-__device__ __forceinline__ uint32_t key_of(float x) { return __float_as_uint(x == 0 ? 0.0f : -x); }
+__device__ __forceinline__ uint32_t key_of(float x) {
+  return __float_as_uint(x == 0 ? 0.0f : -x);
+}
 
 // The key at which the running sum of weight (1 an entry, or its mass), largest entries first, reaches `wanted`.
 // `weight_before` is the sum of the entries with smaller keys.
 template <bool kMass, class Keep>
 __device__ uint32_t select(const float* logits, int64_t vocab, float top, float inverse_temperature,
-                           unsigned long long wanted, Keep keep, TruncateShared& s, unsigned long long& weight_before) {
+                           unsigned long long wanted, Keep keep, TruncateShared& s,
+                           unsigned long long& weight_before) {
   constexpr int kShift[3] = {21, 10, 0};
   constexpr uint32_t kMask[3] = {2047, 2047, 1023};
   uint32_t found = 0;
@@ -310,7 +320,8 @@ __global__ void __launch_bounds__(kWide) truncate_kernel(SamplerParams p, int pi
   uint32_t k_key = 0x7f800000u;
   if (row.top_k > 0 && row.top_k < p.vocab) {
     unsigned long long ignored;
-    k_key = select<false>(logits, p.vocab, top, it, row.top_k, [](int64_t, float) { return true; }, s, ignored);
+    k_key = select<false>(
+        logits, p.vocab, top, it, row.top_k, [](int64_t, float) { return true; }, s, ignored);
   }
   const float min_p = fminf(row.min_p, 1.0f);
   // top-p, on what top-k left
@@ -325,8 +336,11 @@ __global__ void __launch_bounds__(kWide) truncate_kernel(SamplerParams p, int pi
     const unsigned long long mass = block_sum<unsigned long long, kWide>(mine, s.prefix_scratch);
     const auto wanted = static_cast<unsigned long long>(double(row.top_p) * double(mass));
     unsigned long long before;
-    p_key = select<true>(logits, p.vocab, top, it, wanted, [k_key](int64_t, float x) { return key_of(x) <= k_key; }, s, before);
-    const auto each = static_cast<unsigned long long>(uint32_t(fminf(__expf(-__uint_as_float(p_key)), 1.0f) * float(kUnit)));
+    p_key = select<true>(
+        logits, p.vocab, top, it, wanted, [k_key](int64_t, float x) { return key_of(x) <= k_key; }, s,
+        before);
+    const auto each = static_cast<unsigned long long>(
+        uint32_t(fminf(__expf(-__uint_as_float(p_key)), 1.0f) * float(kUnit)));
     p_ties = each == 0 ? INT64_MAX : wanted <= before ? 1 : int64_t((wanted - before + each - 1) / each);
     if (p_ties < 1) p_ties = 1;
   }
@@ -381,11 +395,14 @@ __global__ void __launch_bounds__(kWide) truncate_kernel(SamplerParams p, int pi
 void sample_rows(const SamplerParams& p, cudaStream_t stream, bool early) {
   const auto pieces = unsigned((p.vocab + kSamplerPiece - 1) / kSamplerPiece);
   if (pieces > kMaxPieces || p.stride % 4 != 0 || p.stride < p.vocab)
-    call_failed("the vocabulary is too large, or rows of logits do not begin at 16 bytes", "sample_rows", __FILE__, __LINE__);
+    call_failed("the vocabulary is too large, or rows of logits do not begin at 16 bytes", "sample_rows",
+                __FILE__, __LINE__);
   // Several pieces a block where there are blocks enough; what a piece gives does not depend on it.
   const unsigned each = p.count >= 256 ? 4 : 1;
-  launch(sample_kernel, dim3((pieces + each - 1) / each, unsigned(p.count)), kThreads, 0, stream, early, p, int(pieces), int(each));
-  if (p.truncation) launch(truncate_kernel, unsigned(p.count), kWide, sizeof(TruncateShared), stream, early, p, int(pieces));
+  launch(sample_kernel, dim3((pieces + each - 1) / each, unsigned(p.count)), kThreads, 0, stream, early, p,
+         int(pieces), int(each));
+  if (p.truncation)
+    launch(truncate_kernel, unsigned(p.count), kWide, sizeof(TruncateShared), stream, early, p, int(pieces));
 }
 
 }  // namespace cohort::cuda

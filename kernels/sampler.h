@@ -28,7 +28,8 @@ struct SamplerParams {
   int32_t* counters = nullptr;     // [count], zero; left zero
   bool truncation = false;         // some row may truncate: run the second kernel
   int32_t* last_token = nullptr;   // [slot], may be null
-  SampledToken* results = nullptr; // [2][capacity] by turns of *turn, see PrepareParams; or [count] where turn is null
+  SampledToken* results =
+      nullptr;  // [2][capacity] by turns of *turn, see PrepareParams; or [count] where turn is null
   int64_t capacity = 0;
   const uint32_t* turn = nullptr;
 };

@@ -7,7 +7,8 @@ namespace {
 __global__ void swiglu_kernel(const uint4* gate_up, int64_t vectors, uint4* h) {
   dependency_wait();
   dependents_launch();
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < vectors; i += int64_t(gridDim.x) * blockDim.x) {
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < vectors;
+       i += int64_t(gridDim.x) * blockDim.x) {
     const uint4 g = gate_up[2 * i], u = gate_up[2 * i + 1];
     const bf16 *gs = reinterpret_cast<const bf16*>(&g), *us = reinterpret_cast<const bf16*>(&u);
     uint4 out;

@@ -48,6 +48,7 @@ void check(const TomlTable& file, const std::string& path, const RunConfig& conf
   if (config.rollout.max_new_tokens >= config.rollout.max_context)
     fail_usage("{}: rollout.max_new_tokens = {} leaves no room for a prompt in rollout.max_context = {}",
                path, config.rollout.max_new_tokens, config.rollout.max_context);
+  config.grpo.overlong_buffer.check(config.rollout.max_new_tokens, path + ": grpo.overlong_buffer.len");
 }
 
 }  // namespace
@@ -57,6 +58,8 @@ RunConfig read_run_config(const std::string& path, const std::vector<std::string
   for (const std::string& assignment : set) file.set(assignment);
   RunConfig config;
   read_options(file, config);
+  config.rollout = RolloutOptions::of_run(file);
+  config.async.partial_rollout = config.rollout.weight_sync == WeightSync::in_flight;
   check(file, path, config, purpose);
   return config;
 }
@@ -82,8 +85,10 @@ RunFolder::RunFolder(const RunConfig& config, Purpose purpose) : path_(config.ru
     const std::string before = read_text(config_path());
     resumes_ = true;
     if (const std::string what = config_difference(before, resolved); !what.empty())
-      fail_usage("{}: the run folder belongs to another {}: {}; change it back or use another run.dir", path_,
-                 what.starts_with("run.name ") ? "run" : "configuration", what);
+      fail_usage(
+          "{}: the run folder belongs to another {}: {}; change it back or use another run.dir "
+          "(docs/ledger.md lists the keys that may change)",
+          path_, what.starts_with("run.name ") ? "run" : "configuration", what);
   }
   write_text(config_path(), resolved);
 }

@@ -76,8 +76,6 @@ void check_grpo_options(const GrpoOptions& o, const std::string& where) {
   if (o.clip_ratio_c > 0 && o.clip_ratio_c <= 1 + o.clip_ratio_high)
     fail_usage("{}: clip_ratio_c = {} must be more than 1 + clip_ratio_high = {}", where, o.clip_ratio_c,
                1 + o.clip_ratio_high);
-  if (o.overlong_buffer.enable && o.overlong_buffer.len <= 0)
-    fail_usage("{}.overlong_buffer: len must be more than 0 when enable is true", where);
 }
 
 template <class Real>

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "actors/overlong_buffer.h"
 #include "transport/base/options.h"
 
 namespace cohort {
@@ -117,30 +118,6 @@ struct LearnerOptions : OptimizerOptions {
   // What is published.
   bool publishes_bf16() const {
     return weight_dtype == WireDtype::bfloat16 || (weight_dtype == WireDtype::same && dtype == "bfloat16");
-  }
-};
-
-// DAPO's soft punishment of long completions. The coordinator applies it to the reward, before groups are
-// compared.
-struct OverlongBuffer {
-  using is_options = void;
-  bool enable = false;
-  int len = 0;
-  double penalty_factor = 1;
-
-  template <class V>
-  void visit(V& v) {
-    v("enable", enable, "punish completions that come near max_new_tokens");
-    v("len", len, "the last so many tokens before max_new_tokens, over which the penalty grows from 0",
-      at_least(0.0));
-    v("penalty_factor", penalty_factor, "the penalty at max_new_tokens", at_least(0.0));
-  }
-
-  // What is added to the reward: 0 down to -penalty_factor.
-  double penalty(int completion_tokens, int max_new_tokens) const {
-    if (!enable || len <= 0) return 0;
-    const int exceeds = completion_tokens - (max_new_tokens - len);
-    return exceeds <= 0 ? 0 : -penalty_factor * exceeds / len;
   }
 };
 

@@ -88,9 +88,10 @@ class Tuner {
       if (ranks_.is_root()) log::info("sft stopped after step {}; the same command continues", step);
       return;
     }
+    const WeightSet weights = exact_weights(*updater_, policy_->config(), 0);
     on_root(ranks_, [&] {
-      ModelConfig config = policy_->config();
-      write_model_folder(o_.output, config, policy_->snapshot(0, DType::f32), config.dtype, o_.model);
+      const ModelConfig& config = policy_->config();
+      write_model_folder(o_.output, config, weights, config.dtype, o_.model);
       log::info("sft wrote {}", o_.output);
     });
   }

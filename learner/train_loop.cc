@@ -258,12 +258,11 @@ class Trainer {
 
   void finish() {
     if (state_->saved() != next_step_) checkpoint();
+    const WeightSet weights = exact_weights(*updater_, policy_->config(), static_cast<Version>(next_step_));
     if (!stop_)
       on_root(ranks_, [&] {
         const ModelConfig& config = policy_->config();
-        write_model_folder(options_.run_dir + "/model", config,
-                           policy_->snapshot(static_cast<Version>(next_step_), DType::f32), config.dtype,
-                           options_.model_path);
+        write_model_folder(options_.run_dir + "/model", config, weights, config.dtype, options_.model_path);
       });
     log::info("leaves after step {}: {}", static_cast<int64_t>(next_step_) - 1, reason_);
     if (!link_.flush(30)) log::warn("the coordinator did not acknowledge everything within 30 s");

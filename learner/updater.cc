@@ -48,6 +48,17 @@ class ReplicatedUpdater : public Updater {
 
 }  // namespace
 
+WeightSet exact_weights(Updater& updater, const ModelConfig& config, Version version) {
+  const std::vector<CheckpointSection> sections = updater.collect();
+  WeightSet out;
+  out.manifest.version = version;
+  out.manifest.tensors = config.tensors(DType::f32);
+  out.manifest.total_bytes = sections[0].bytes.size();
+  out.data.assign(sections[0].bytes.begin(), sections[0].bytes.end());
+  updater.release();
+  return out;
+}
+
 std::unique_ptr<Updater> make_replicated_updater(Policy& policy, AdamW& optimizer, Collectives& ranks) {
   return std::make_unique<ReplicatedUpdater>(policy, optimizer, ranks);
 }

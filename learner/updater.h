@@ -40,6 +40,10 @@ class Updater {
   virtual void release() {}
 };
 
+// Collective: the parameters as the optimizer holds them, in float32, on rank 0 (elsewhere without data). What a policy in
+// bf16 gives itself (Policy::snapshot) is rounded.
+WeightSet exact_weights(Updater& updater, const ModelConfig& config, Version version);
+
 // Borrows both.
 std::unique_ptr<Updater> make_replicated_updater(Policy& policy, AdamW& optimizer, Collectives& ranks);
 // The one for the policy's device. Borrows policy and ranks. Collective.

@@ -53,16 +53,19 @@ struct Sizes {
     x = n * c.hidden_size * 2, sampled_y = s * c.hidden_size * 2;
     qkv = n * width * 2, q = n * q_width * 2;
     gate_up = n * 2 * c.intermediate_size * 2, h = n * c.intermediate_size * 2;
-    partial = int64_t(cuda::kMostGemmSplits) * std::min<int64_t>(n, std::max(l.hopper_rows, 1)) * std::max(width, c.hidden_size) * 4;
+    partial = int64_t(cuda::kMostGemmSplits) * std::min<int64_t>(n, std::max(l.hopper_rows, 1)) *
+              std::max(width, c.hidden_size) * 4;
     logits = s * round_up(c.vocab_size, 4) * 4;
-    attention_partial = cuda::decode_attention_scratch(l.decode_rows, c.num_heads, c.head_dim, splits_of(l.context)) * 4;
+    attention_partial =
+        cuda::decode_attention_scratch(l.decode_rows, c.num_heads, c.head_dim, splits_of(l.context)) * 4;
     attention_counters = int64_t(l.decode_rows) * c.num_kv_heads * 4;
     pieces = s * pieces_of(c.vocab_size) * int64_t(sizeof(cuda::SamplerPiece));
     sampler_counters = s * 4, last_token = int64_t(l.slots) * 4;
   }
   int64_t total() const {
-    return table + cos_sin + rows + sampled_rows + tiles + index + 2 * x + sampled_y + qkv + 2 * q + gate_up + h + partial +
-           logits + attention_partial + attention_counters + pieces + sampler_counters + last_token;
+    return table + cos_sin + rows + sampled_rows + tiles + index + 2 * x + sampled_y + qkv + 2 * q + gate_up +
+           h + partial + logits + attention_partial + attention_counters + pieces + sampler_counters +
+           last_token;
   }
 };
 
@@ -79,8 +82,8 @@ DeviceMemory::DeviceMemory(int64_t bytes, const char* what) : bytes_(std::max<in
     cudaGetLastError();
     size_t free = 0, total = 0;
     CUDA_CHECK(cudaMemGetInfo(&free, &total));
-    fail("not enough GPU memory for {}: it needs {:.2f} GiB, {:.2f} of {:.2f} GiB are free", what, double(bytes_) / (1 << 30),
-         double(free) / (1 << 30), double(total) / (1 << 30));
+    fail("not enough GPU memory for {}: it needs {:.2f} GiB, {:.2f} of {:.2f} GiB are free", what,
+         double(bytes_) / (1 << 30), double(free) / (1 << 30), double(total) / (1 << 30));
   }
   CUDA_CHECK(code);
   CUDA_CHECK(cudaMemset(data_, 0, size_t(bytes_)));
@@ -97,13 +100,17 @@ DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
 
 void CudaModel::check(const ModelConfig& c) {
   if (!cuda::decode_attention_supports(c.num_heads, c.num_kv_heads, c.head_dim))
-    fail("the CUDA kernels have head_dim 32, 64 or 128 and at most 16 query heads a kv head; this model has head_dim {} and "
-         "{}: use device = \"cpu\"",
-         c.head_dim, c.num_heads / c.num_kv_heads);
+    fail(
+        "the CUDA kernels have head_dim 32, 64 or 128 and at most 16 query heads a kv head; this model has "
+        "head_dim {} and "
+        "{}: use device = \"cpu\"",
+        c.head_dim, c.num_heads / c.num_kv_heads);
   if (c.hidden_size % 8 != 0 || c.intermediate_size % 8 != 0 || c.hidden_size > 16384)
-    fail("the CUDA kernels need hidden_size and intermediate_size to be multiples of 8 (and at most 16384); this model has {} "
-         "and {}: use device = \"cpu\"",
-         c.hidden_size, c.intermediate_size);
+    fail(
+        "the CUDA kernels need hidden_size and intermediate_size to be multiples of 8 (and at most 16384); "
+        "this model has {} "
+        "and {}: use device = \"cpu\"",
+        c.hidden_size, c.intermediate_size);
 }
 
 int64_t CudaModel::page_bytes(const ModelConfig& c) {
@@ -134,7 +141,8 @@ CudaModel::CudaModel(const ModelConfig& config, const CudaModelLimits& limits, i
   gate_up_ = {s.gate_up, "activations"}, h_ = {s.h, "activations"}, partial_ = {s.partial, "partial sums"};
   logits_ = {s.logits, "logits"}, attention_partial_ = {s.attention_partial, "partial sums"};
   attention_counters_ = {s.attention_counters, "counters"}, pieces_ = {s.pieces, "partial sums"};
-  sampler_counters_ = {s.sampler_counters, "counters"}, last_token_ = {s.last_token, "tokens"}, turn_ = {16, "counters"};
+  sampler_counters_ = {s.sampler_counters, "counters"}, last_token_ = {s.last_token, "tokens"},
+  turn_ = {16, "counters"};
   pinned_rows_ = pinned<cuda::Row>(2 * int64_t(limits.rows));
   pinned_results_ = pinned<cuda::SampledToken>(2 * int64_t(limits.sampled));
   pinned_tiles_ = pinned<cuda::PrefillTile>(2 * int64_t(limits.rows));
@@ -148,11 +156,13 @@ CudaModel::CudaModel(const ModelConfig& config, const CudaModelLimits& limits, i
       const float angle = float(position) * f;  // in float32, as transformers has it
       turns.push_back({std::cos(angle) * factor, std::sin(angle) * factor});
     }
-  CUDA_CHECK(cudaMemcpy(cos_sin_.as<void>(), turns.data(), turns.size() * sizeof(float2), cudaMemcpyHostToDevice));
+  CUDA_CHECK(
+      cudaMemcpy(cos_sin_.as<void>(), turns.data(), turns.size() * sizeof(float2), cudaMemcpyHostToDevice));
 }
 
 CudaModel::~CudaModel() {
-  cudaFreeHost(pinned_rows_), cudaFreeHost(pinned_results_), cudaFreeHost(pinned_tiles_), cudaFreeHost(pinned_index_);
+  cudaFreeHost(pinned_rows_), cudaFreeHost(pinned_results_), cudaFreeHost(pinned_tiles_),
+      cudaFreeHost(pinned_index_);
 }
 
 void CudaModel::lay_out_weights() {
@@ -206,7 +216,8 @@ void CudaModel::lay_out_weights() {
   if (!c.tie_word_embeddings) plain(head_);
   if (next != specs.size()) throw std::logic_error("the weights' layout is not the one this file knows");
   active_ = {at, "the weights"};
-  for (const Place& p : places) *p.pointer = reinterpret_cast<const bf16*>(active_.as<std::byte>() + p.offset);
+  for (const Place& p : places)
+    *p.pointer = reinterpret_cast<const bf16*>(active_.as<std::byte>() + p.offset);
   if (c.tie_word_embeddings) head_ = embedding_;
 }
 
@@ -217,8 +228,8 @@ void CudaModel::take_staged(cudaStream_t stream) {
     if (c.blocks == 1)
       CUDA_CHECK(cudaMemcpyAsync(to, from, size_t(c.bytes), cudaMemcpyDeviceToDevice, stream));
     else
-      CUDA_CHECK(cudaMemcpy2DAsync(to, size_t(c.pitch), from, size_t(c.bytes), size_t(c.bytes), size_t(c.blocks),
-                                   cudaMemcpyDeviceToDevice, stream));
+      CUDA_CHECK(cudaMemcpy2DAsync(to, size_t(c.pitch), from, size_t(c.bytes), size_t(c.bytes),
+                                   size_t(c.blocks), cudaMemcpyDeviceToDevice, stream));
   }
 }
 
@@ -248,7 +259,8 @@ cuda::GemmParams CudaModel::product(const CudaBatch& batch, int which, size_t la
       p.bias = l.down_bias, p.add = true;
       break;
     default:
-      set(batch.all_sampled ? y_.as<bf16>() : sampled_y_.as<bf16>(), head_, c.vocab_size, c.hidden_size, logits_.as<void>());
+      set(batch.all_sampled ? y_.as<bf16>() : sampled_y_.as<bf16>(), head_, c.vocab_size, c.hidden_size,
+          logits_.as<void>());
       p.m = batch.all_sampled ? batch.rows : batch.sampled;
       p.stride = logits_stride_, p.fp32 = true;
   }
@@ -259,7 +271,9 @@ cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size
   const cuda::GemmParams g = product(batch, which, layer);
   cuda::HopperGemmParams p;
   p.x = g.x, p.w = g.w, p.m = int(g.m), p.n = int(g.n), p.k = int(g.k), p.splits = splits;
-  p.kind = which == kHead ? cuda::GemmOut::full : which == kGateUp ? cuda::GemmOut::swiglu : cuda::GemmOut::partial;
+  p.kind = which == kHead     ? cuda::GemmOut::full
+           : which == kGateUp ? cuda::GemmOut::swiglu
+                              : cuda::GemmOut::partial;
   p.out = which == kHead ? g.y : which == kGateUp ? h_.as<void>() : partial_.as<void>();
   p.stride = g.stride;
   return p;
@@ -269,7 +283,8 @@ cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size
 CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStream_t stream) {
   const cuda::GemmParams g = product(batch, which, 0);
   // The attention has more of them to add up for each block than a norm.
-  int most = which == kHead || which == kGateUp ? 1 : cuda::hopper_gemm_splits(int(g.n), int(g.k), multiprocessors_);
+  int most =
+      which == kHead || which == kGateUp ? 1 : cuda::hopper_gemm_splits(int(g.n), int(g.k), multiprocessors_);
   const int steps = (int(g.k) + 63) / 64;
   const auto none_empty = [&](int splits) {
     const int length = (steps + splits - 1) / splits;
@@ -296,10 +311,12 @@ CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStre
         gemm_.run(product(batch, which, layer), stream);
       // with what else depends on the choice
       if (!c.hopper && which == kGateUp)
-        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream, early);
+        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream,
+                     early);
       if (which != kOutput && which != kDown) return;
       cuda::RmsNormParams norm;
-      norm.x = x_.as<bf16>(), norm.y = y_.as<bf16>(), norm.weight = layers_[layer].post_norm, norm.eps = 1e-6f;
+      norm.x = x_.as<bf16>(), norm.y = y_.as<bf16>(), norm.weight = layers_[layer].post_norm,
+      norm.eps = 1e-6f;
       norm.rows = batch.rows, norm.hidden = int(config_.hidden_size);
       if (c.hopper) norm.partial = partial_.as<float>(), norm.splits = c.splits;
       cuda::rms_norm(norm, stream, early);
@@ -357,14 +374,16 @@ void CudaModel::prepare(const CudaBatch& batch, cudaStream_t stream) {
   }
 }
 
-void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, const cuda::QkvSource& qkv, cudaStream_t stream) {
+void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, const cuda::QkvSource& qkv,
+                                  cudaStream_t stream) {
   const ModelConfig& c = config_;
   const bool early = limits_.early_launch;
   cuda::KvPages kv;
   kv.base = kv_.as<bf16>() + int64_t(layer) * pages_ * (page_bytes(c) / 2 / c.num_layers);
   kv.table = table_.as<int32_t>(), kv.table_stride = table_stride_;
   kv.kv_heads = int32_t(c.num_kv_heads), kv.head_dim = int32_t(c.head_dim);
-  const cuda::RopeParams rope{cos_sin_.as<float2>(), layers_[layer].q_norm, layers_[layer].k_norm, float(c.rms_norm_eps)};
+  const cuda::RopeParams rope{cos_sin_.as<float2>(), layers_[layer].q_norm, layers_[layer].k_norm,
+                              float(c.rms_norm_eps)};
   const auto scale = float(1 / std::sqrt(double(c.head_dim)));
   const auto heads = int(c.num_heads);
   const int chunk_rows = batch.rows - batch.decode_rows;
@@ -375,8 +394,9 @@ void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, const cu
     cuda::rope_write({rows_.as<cuda::Row>() + batch.decode_rows, chunk_rows, rest, rope, heads, kv,
                       q_.as<bf16>() + batch.decode_rows * c.num_heads * c.head_dim},
                      stream, early);
-    cuda::prefill_attention({tiles_.as<cuda::PrefillTile>(), batch.tiles, q_.as<bf16>(), heads, kv, scale, attention_.as<bf16>()},
-                            stream, early);
+    cuda::prefill_attention(
+        {tiles_.as<cuda::PrefillTile>(), batch.tiles, q_.as<bf16>(), heads, kv, scale, attention_.as<bf16>()},
+        stream, early);
   }
   if (batch.decode_rows > 0) {
     cuda::DecodeAttentionParams p;
@@ -408,7 +428,8 @@ void CudaModel::enqueue_layer(const CudaBatch& batch, size_t layer, cudaStream_t
     } else {
       gemm_.run(product(batch, which, layer), stream);
       if (which == kGateUp)
-        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream, early);
+        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream,
+                     early);
     }
     return c.hopper;
   };
@@ -443,7 +464,8 @@ void CudaModel::enqueue(const CudaBatch& batch, cudaStream_t stream) {
   cuda::PrepareParams prepare;
   prepare.pinned = pinned_rows_, prepare.capacity = limits_.rows, prepare.rows = rows_.as<cuda::Row>();
   prepare.table = table_.as<int32_t>(), prepare.table_stride = table_stride_;
-  prepare.last_token = last_token_.as<int32_t>(), prepare.turn = turn_.as<uint32_t>(), prepare.count = batch.rows;
+  prepare.last_token = last_token_.as<int32_t>(), prepare.turn = turn_.as<uint32_t>(),
+  prepare.count = batch.rows;
   cuda::prepare_rows(prepare, stream);
   cuda::embed(rows_.as<cuda::Row>(), batch.rows, embedding_, hidden, x_.as<bf16>(), stream, early);
   cuda::RmsNormParams first;
@@ -454,8 +476,8 @@ void CudaModel::enqueue(const CudaBatch& batch, cudaStream_t stream) {
   const cuda::GemmParams head = product(batch, kHead, 0);
   if (head.m == 0) return;
   if (!batch.all_sampled)
-    cuda::gather_rows(index_.as<int32_t>(), batch.sampled, y_.as<bf16>(), hidden, sampled_y_.as<bf16>(), rows_.as<cuda::Row>(),
-                      sampled_rows_.as<cuda::Row>(), stream, early);
+    cuda::gather_rows(index_.as<int32_t>(), batch.sampled, y_.as<bf16>(), hidden, sampled_y_.as<bf16>(),
+                      rows_.as<cuda::Row>(), sampled_rows_.as<cuda::Row>(), stream, early);
   if (const Choice c = choice(kHead, head.m); c.hopper)
     cuda::hopper_gemm(hopper(batch, kHead, 0, 1), c.tile, stream, early);
   else
@@ -469,7 +491,8 @@ void CudaModel::enqueue(const CudaBatch& batch, cudaStream_t stream) {
   cuda::sample_rows(s, stream, early);
 }
 
-void CudaModel::share_slot(int32_t from, int32_t to, int32_t whole, int32_t copy_from, int32_t copy_to, cudaStream_t stream) {
+void CudaModel::share_slot(int32_t from, int32_t to, int32_t whole, int32_t copy_from, int32_t copy_to,
+                           cudaStream_t stream) {
   cuda::ShareSlotParams p;
   p.base = kv_.as<bf16>(), p.layers = int(config_.num_layers);
   p.page_elements = page_bytes(config_) / 2 / config_.num_layers, p.layer_stride = pages_ * p.page_elements;

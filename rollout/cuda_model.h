@@ -59,9 +59,9 @@ struct CudaModelLimits {
 // What a step consists of. Rows 0 .. decode_rows-1 are single tokens; the rows of prompt chunks follow, then padding.
 struct CudaBatch {
   int32_t rows = 0, decode_rows = 0;
-  int32_t splits = 1;      // of the longest single-token row's context
-  int32_t tiles = 0;       // of prefill attention
-  int32_t sampled = 0;     // rows in sample_index, -1 for padding; 0 with all_sampled
+  int32_t splits = 1;   // of the longest single-token row's context
+  int32_t tiles = 0;    // of prefill attention
+  int32_t sampled = 0;  // rows in sample_index, -1 for padding; 0 with all_sampled
   bool all_sampled = false;
   bool truncation = false;
   auto operator<=>(const CudaBatch&) const = default;
@@ -84,16 +84,23 @@ class CudaModel {
   // Measures the products of this many rows. The activations are overwritten.
   void prepare(const CudaBatch& batch, cudaStream_t stream);
   void enqueue(const CudaBatch& batch, cudaStream_t stream);
-  void share_slot(int32_t from, int32_t to, int32_t whole, int32_t copy_from, int32_t copy_to, cudaStream_t stream);
+  void share_slot(int32_t from, int32_t to, int32_t whole, int32_t copy_from, int32_t copy_to,
+                  cudaStream_t stream);
 
   static constexpr int32_t kSplitTokens = 512;
   const CudaModelLimits& limits() const { return limits_; }
   // By turns, see kernels/rows_kernels.h. Pinned.
   cuda::Row* rows(uint64_t turn) const { return pinned_rows_ + (turn & 1) * uint64_t(limits_.rows); }
-  const cuda::SampledToken* results(uint64_t turn) const { return pinned_results_ + (turn & 1) * uint64_t(limits_.sampled); }
+  const cuda::SampledToken* results(uint64_t turn) const {
+    return pinned_results_ + (turn & 1) * uint64_t(limits_.sampled);
+  }
   // Copied by upload() before an enqueue() that has tiles or a sample_index.
-  cuda::PrefillTile* tiles(uint64_t turn) const { return pinned_tiles_ + (turn & 1) * uint64_t(limits_.rows); }
-  int32_t* sample_index(uint64_t turn) const { return pinned_index_ + (turn & 1) * uint64_t(limits_.sampled); }
+  cuda::PrefillTile* tiles(uint64_t turn) const {
+    return pinned_tiles_ + (turn & 1) * uint64_t(limits_.rows);
+  }
+  int32_t* sample_index(uint64_t turn) const {
+    return pinned_index_ + (turn & 1) * uint64_t(limits_.sampled);
+  }
   void upload(const CudaBatch& batch, uint64_t turn, cudaStream_t stream);
 
   ~CudaModel();
@@ -103,8 +110,8 @@ class CudaModel {
  private:
   using bf16 = __nv_bfloat16;
   struct Layer {
-    const bf16 *input_norm, *qkv, *qkv_bias, *q_norm, *k_norm, *o, *o_bias, *post_norm, *gate_up, *gate_up_bias, *down,
-        *down_bias;
+    const bf16 *input_norm, *qkv, *qkv_bias, *q_norm, *k_norm, *o, *o_bias, *post_norm, *gate_up,
+        *gate_up_bias, *down, *down_bias;
   };
   struct PackedCopy {  // `blocks` runs of `bytes`, the runs of the destination `pitch` apart
     int64_t from, to, bytes, pitch, blocks;
@@ -122,7 +129,8 @@ class CudaModel {
   cuda::HopperGemmParams hopper(const CudaBatch& batch, int which, size_t layer, int splits) const;
   cuda::GemmParams product(const CudaBatch& batch, int which, size_t layer) const;
   void enqueue_layer(const CudaBatch& batch, size_t layer, cudaStream_t stream);
-  void enqueue_attention(const CudaBatch& batch, size_t layer, const cuda::QkvSource& qkv, cudaStream_t stream);
+  void enqueue_attention(const CudaBatch& batch, size_t layer, const cuda::QkvSource& qkv,
+                         cudaStream_t stream);
 
   ModelConfig config_;
   CudaModelLimits limits_;
@@ -133,9 +141,9 @@ class CudaModel {
   std::vector<Layer> layers_;
   const bf16 *embedding_ = nullptr, *final_norm_ = nullptr, *head_ = nullptr;
   std::vector<PackedCopy> copies_;
-  DeviceMemory staged_, active_, kv_, table_, cos_sin_, rows_, sampled_rows_, tiles_, index_, x_, y_, sampled_y_, qkv_, q_,
-      attention_, gate_up_, h_, partial_, logits_, attention_partial_, attention_counters_, pieces_, sampler_counters_,
-      last_token_, turn_;
+  DeviceMemory staged_, active_, kv_, table_, cos_sin_, rows_, sampled_rows_, tiles_, index_, x_, y_,
+      sampled_y_, qkv_, q_, attention_, gate_up_, h_, partial_, logits_, attention_partial_,
+      attention_counters_, pieces_, sampler_counters_, last_token_, turn_;
   cuda::Row* pinned_rows_ = nullptr;
   cuda::SampledToken* pinned_results_ = nullptr;
   cuda::PrefillTile* pinned_tiles_ = nullptr;

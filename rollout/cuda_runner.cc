@@ -62,9 +62,10 @@ int device_of(const std::string& name) {
   if (!cuda::kernels_fit_device()) {
     cudaDeviceProp properties;
     CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
-    fail("device \"{}\": this build has no code for {} (compute capability {}.{}): configure with "
-         "-DCMAKE_CUDA_ARCHITECTURES={}{}-real",
-         name, properties.name, properties.major, properties.minor, properties.major, properties.minor);
+    fail(
+        "device \"{}\": this build has no code for {} (compute capability {}.{}): configure with "
+        "-DCMAKE_CUDA_ARCHITECTURES={}{}-real",
+        name, properties.name, properties.major, properties.minor, properties.major, properties.minor);
   }
   return device;
 }
@@ -76,7 +77,8 @@ class CudaRunner : public ModelRunner {
     if (options.max_slots < 1 || options.max_context < 1)
       fail_usage("a runner needs at least one slot and one token of context");
     if (options.dtype != "bfloat16")
-      fail_usage("device \"{}\" computes in bfloat16: dtype = \"{}\" is not possible there", options.device, options.dtype);
+      fail_usage("device \"{}\" computes in bfloat16: dtype = \"{}\" is not possible there", options.device,
+                 options.dtype);
     CudaModel::check(config);
     CudaModelLimits limits;
     limits.decode_rows = bucket_of(options.max_slots);
@@ -184,13 +186,19 @@ int64_t CudaRunner::pages_that_fit(const CudaModelLimits& limits) const {
   const int64_t page = CudaModel::page_bytes(config_), others = CudaModel::memory_needed(config_, limits);
   const int64_t slot_pages = (limits.context + cuda::kPageTokens - 1) / cuda::kPageTokens;
   const int64_t wanted = slot_pages * limits.slots;
-  int64_t room = (int64_t(free) - others - (int64_t{512} << 20)) / page;  // what the libraries and graphs take
+  int64_t room =
+      (int64_t(free) - others - (int64_t{512} << 20)) / page;  // what the libraries and graphs take
   if (options_.kv_memory_gib > 0) room = std::min(room, int64_t(options_.kv_memory_gib * gib) / page);
   if (room < 2 * slot_pages)
-    fail("not enough GPU memory: weights (twice), activations and logits need {:.2f} GiB and the KV cache of two sequences of "
-         "{} tokens {:.2f} GiB, of which {:.2f} GiB can be had: lower max_num_seqs or max_context, or use a larger GPU",
-         double(others) / gib, limits.context, double(2 * slot_pages * page) / gib,
-         options_.kv_memory_gib > 0 ? std::min(double(free) / gib, double(others) / gib + options_.kv_memory_gib) : double(free) / gib);
+    fail(
+        "not enough GPU memory: weights (twice), activations and logits need {:.2f} GiB and the KV cache of "
+        "two sequences of "
+        "{} tokens {:.2f} GiB, of which {:.2f} GiB can be had: lower max_num_seqs or max_context, or use a "
+        "larger GPU",
+        double(others) / gib, limits.context, double(2 * slot_pages * page) / gib,
+        options_.kv_memory_gib > 0
+            ? std::min(double(free) / gib, double(others) / gib + options_.kv_memory_gib)
+            : double(free) / gib);
   return std::min(room, wanted);
 }
 
@@ -199,7 +207,8 @@ void CudaRunner::fill_rows(cuda::Row* rows, int32_t slot, std::span<const int32_
   if (past + int64_t(tokens.size()) > options_.max_context)
     fail("slot {} would hold {} tokens, the context is {}", slot, past + tokens.size(), options_.max_context);
   if (!pool_->reserve(slot, int32_t(tokens.size())))
-    fail("the KV cache has no room for {} more tokens ({} pages are free)", tokens.size(), pool_->free_pages());
+    fail("the KV cache has no room for {} more tokens ({} pages are free)", tokens.size(),
+         pool_->free_pages());
   pool_->append(slot, int32_t(tokens.size()));
   const std::vector<int32_t>& pages = pool_->pages(slot);
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -227,7 +236,8 @@ void CudaRunner::begin_step(std::span<const SequenceStep> steps) {
   int64_t total = 0;
   for (const SequenceStep& s : steps) total += s.continue_last ? 1 : int64_t(s.tokens.size());
   if (total > limits.rows)
-    fail("a step of {} tokens; this runner takes {} (max_num_batched_tokens + max_num_seqs)", total, limits.rows);
+    fail("a step of {} tokens; this runner takes {} (max_num_batched_tokens + max_num_seqs)", total,
+         limits.rows);
 
   Begun begun{turn_, steps.size(), {}};
   CudaBatch batch;
@@ -254,16 +264,20 @@ void CudaRunner::begin_step(std::span<const SequenceStep> steps) {
     row.inverse_temperature = row.greedy ? 1.0f : float(1.0 / s.sampling->temperature);
     row.top_p = float(s.sampling->top_p), row.min_p = float(s.sampling->min_p), row.top_k = s.sampling->top_k;
     batch.truncation |= row.truncates(config_.vocab_size);
-    if (batch.sampled == limits.sampled) fail("{} sequences sampled in one step, this runner takes {}", batch.sampled + 1, limits.sampled);
+    if (batch.sampled == limits.sampled)
+      fail("{} sequences sampled in one step, this runner takes {}", batch.sampled + 1, limits.sampled);
     model_->sample_index(turn_)[batch.sampled] = at - 1;
     begun.sampled.emplace_back(i, size_t(batch.sampled++));
   };
   // A prompt's chunk is one even if it has one token left: a token's arithmetic does not depend on where chunks end.
-  const auto single = [](const SequenceStep& s) { return s.sample && (s.continue_last || s.tokens.size() == 1); };
+  const auto single = [](const SequenceStep& s) {
+    return s.sample && (s.continue_last || s.tokens.size() == 1);
+  };
   for (size_t i = 0; i < steps.size(); ++i)
     if (single(steps[i])) add(i);
   batch.decode_rows = at;
-  if (batch.decode_rows > limits.decode_rows) fail("{} sequences in one step, this runner takes {}", batch.decode_rows, limits.decode_rows);
+  if (batch.decode_rows > limits.decode_rows)
+    fail("{} sequences in one step, this runner takes {}", batch.decode_rows, limits.decode_rows);
   for (size_t i = 0; i < steps.size(); ++i)
     if (!single(steps[i])) add(i);
   batch.rows = bucket_of(at);
@@ -272,7 +286,8 @@ void CudaRunner::begin_step(std::span<const SequenceStep> steps) {
 
   const bool plain = batch.decode_rows == at && batch.sampled == at;
   if (plain) batch.all_sampled = true, batch.sampled = 0, batch.decode_rows = batch.rows;
-  for (const int32_t padded = batch.sampled > 0 ? bucket_of(batch.sampled) : 0; batch.sampled < padded; ++batch.sampled)
+  for (const int32_t padded = batch.sampled > 0 ? bucket_of(batch.sampled) : 0; batch.sampled < padded;
+       ++batch.sampled)
     model_->sample_index(turn_)[batch.sampled] = -1;
   launch(batch, plain && options_.cuda_graphs);
   begun_.push_back(std::move(begun));
@@ -363,19 +378,21 @@ void CudaRunner::stage_weights(std::shared_ptr<const WeightSet> weights) {
   const std::vector<TensorSpec> specs = config_.tensors(DType::bf16);
   const std::vector<TensorSpec>& given = weights->manifest.tensors;
   if (given.size() != specs.size())
-    fail("weights of version {} have {} tensors, the model has {}", weights->manifest.version, given.size(), specs.size());
+    fail("weights of version {} have {} tensors, the model has {}", weights->manifest.version, given.size(),
+         specs.size());
   std::vector<std::byte> converted;
   for (size_t i = 0; i < specs.size(); ++i) {
     if (given[i].name != specs[i].name || given[i].shape != specs[i].shape)
-      fail("weights of version {}: tensor {} is \"{}\", expected \"{}\" (or its shape differs)", weights->manifest.version, i,
-           given[i].name, specs[i].name);
+      fail("weights of version {}: tensor {} is \"{}\", expected \"{}\" (or its shape differs)",
+           weights->manifest.version, i, given[i].name, specs[i].name);
     const std::byte* from = weights->data.data() + given[i].offset;
     if (given[i].dtype != DType::bf16) {
       converted.resize(specs[i].bytes);
       convert_elements(from, given[i].dtype, converted.data(), DType::bf16, specs[i].bytes / 2);
       from = converted.data();
     }
-    CUDA_CHECK(cudaMemcpyAsync(model_->staged() + specs[i].offset, from, specs[i].bytes, cudaMemcpyHostToDevice, side_stream_));
+    CUDA_CHECK(cudaMemcpyAsync(model_->staged() + specs[i].offset, from, specs[i].bytes,
+                               cudaMemcpyHostToDevice, side_stream_));
     CUDA_CHECK(cudaStreamSynchronize(side_stream_));  // `converted` is used again
   }
   CUDA_CHECK(cudaEventRecord(staged_, side_stream_));
@@ -399,7 +416,8 @@ bool CudaRunner::swap_weights() {
 
 }  // namespace
 
-std::unique_ptr<ModelRunner> make_cuda_runner(const ModelConfig& config, std::shared_ptr<const WeightSet> weights,
+std::unique_ptr<ModelRunner> make_cuda_runner(const ModelConfig& config,
+                                              std::shared_ptr<const WeightSet> weights,
                                               const RunnerOptions& options) {
   auto runner = std::make_unique<CudaRunner>(config, options);
   if (weights) {

@@ -35,9 +35,11 @@ struct Engine::Sequence {
   int32_t slot = -1;
   uint64_t order = 0;  // of its first start
   int32_t next = 0;    // the token to feed: the prompt's last, then the one sampled last
-  std::vector<int32_t> again;  // after a pre-emption: all tokens whose KV has to be computed again, empty when it is
-  size_t in_flight = 0;        // samples of passes begun and not ended
-  bool left = false;           // ended, cancelled or pre-empted: passes ahead that still hold it are not its own any more
+  std::vector<int32_t>
+      again;  // after a pre-emption: all tokens whose KV has to be computed again, empty when it is
+  size_t in_flight = 0;  // samples of passes begun and not ended
+  bool left =
+      false;  // ended, cancelled or pre-empted: passes ahead that still hold it are not its own any more
   std::vector<int32_t> tokens;
   std::vector<float> logprobs;
   std::vector<VersionRun> versions;
@@ -107,7 +109,8 @@ void Engine::cancel(GroupId id) {
     leave(*s);
     return true;
   });
-  std::erase_if(preempted_, [&](const std::shared_ptr<Sequence>& s) { return s->group->request.group == id; });
+  std::erase_if(preempted_,
+                [&](const std::shared_ptr<Sequence>& s) { return s->group->request.group == id; });
   std::erase_if(groups_, [&](const Group& g) {
     if (g.request.group != id) return false;
     if (g.prompt_slot >= 0) free_slot(g.prompt_slot);
@@ -165,7 +168,8 @@ void Engine::give_up_prompt(Group& group) {
 }
 
 void Engine::swap_if_due() {
-  if (!staged_ || (options_.weight_sync == WeightSync::drain && !(running_.empty() && preempted_.empty()))) return;
+  if (!staged_ || (options_.weight_sync == WeightSync::drain && !(running_.empty() && preempted_.empty())))
+    return;
   staged_ = false;  // before the swap: a set staged from here on is announced by a new flag
   if (!runner_.swap_weights()) return;
   swapped_ = true;
@@ -173,7 +177,8 @@ void Engine::swap_if_due() {
 }
 
 void Engine::free_slot(int32_t slot) {
-  runner_.reset_slot(slot);  // a pass ahead may still write to it: it does so before any that is begun from here on
+  runner_.reset_slot(
+      slot);  // a pass ahead may still write to it: it does so before any that is begun from here on
   free_slots_.push_back(slot);
 }
 
@@ -218,7 +223,8 @@ void Engine::preempt(std::shared_ptr<Sequence> s) {
   waiting->again = waiting->group->request.prompt_ids;
   waiting->again.insert(waiting->again.end(), waiting->tokens.begin(), waiting->tokens.end());
   waiting->again.pop_back();  // the last is the next step's
-  const auto place = std::find_if(preempted_.begin(), preempted_.end(), [&](const auto& p) { return p->order > waiting->order; });
+  const auto place = std::find_if(preempted_.begin(), preempted_.end(),
+                                  [&](const auto& p) { return p->order > waiting->order; });
   preempted_.insert(place, std::move(waiting));
 }
 
@@ -227,7 +233,8 @@ void Engine::preempt(std::shared_ptr<Sequence> s) {
 bool Engine::resume_preempted() {
   while (!preempted_.empty()) {
     if (free_slots_.empty()) {
-      const auto prompt = std::find_if(groups_.rbegin(), groups_.rend(), [](const Group& g) { return g.prompt_slot >= 0; });
+      const auto prompt =
+          std::find_if(groups_.rbegin(), groups_.rend(), [](const Group& g) { return g.prompt_slot >= 0; });
       if (prompt == groups_.rend()) return false;
       give_up_prompt(*prompt);
     }
@@ -235,7 +242,8 @@ bool Engine::resume_preempted() {
     const int32_t slot = free_slots_.back();
     if (!make_room(nullptr, slot, int32_t(s.again.size()) + 1)) return false;
     s.slot = take_slot();
-    const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& r) { return r->order > s.order; });
+    const auto place =
+        std::find_if(running_.begin(), running_.end(), [&](const auto& r) { return r->order > s.order; });
     running_.insert(place, std::move(preempted_.front()));
     preempted_.pop_front();
   }
@@ -251,11 +259,13 @@ void Engine::start_sequences() {
       int32_t slot;
       if (g.waiting.size() == 1 && g.prompt_slot >= 0) {
         slot = std::exchange(g.prompt_slot, -1);
-      } else if (!free_slots_.empty() && (g.prompt_slot < 0 || runner_.copy_slot(g.prompt_slot, free_slots_.back()))) {
+      } else if (!free_slots_.empty() &&
+                 (g.prompt_slot < 0 || runner_.copy_slot(g.prompt_slot, free_slots_.back()))) {
         slot = take_slot();
         if (g.prompt_slot < 0) runner_.reset_slot(slot);
       } else if (g.prompt_slot >= 0 && running_.empty()) {
-        slot = std::exchange(g.prompt_slot, -1);  // no second slot, or no pages, to be had: the rest prefills again
+        slot = std::exchange(g.prompt_slot,
+                             -1);  // no second slot, or no pages, to be had: the rest prefills again
         g.prefilled = 0;
       } else {
         break;

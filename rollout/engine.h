@@ -105,7 +105,8 @@ class Engine {
   void preempt(std::shared_ptr<Sequence> sequence);
   Pass plan();
   std::vector<Completion> conclude(Pass& pass, const std::vector<Sampled>& sampled);
-  bool accept(Sequence& sequence, const Sampled& sampled, Version version, std::chrono::steady_clock::time_point now);
+  bool accept(Sequence& sequence, const Sampled& sampled, Version version,
+              std::chrono::steady_clock::time_point now);
   bool certainly_over(const Sequence& sequence) const;
   Completion finish(Sequence& sequence);
   void end_of(Group& group);

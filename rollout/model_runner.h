@@ -25,7 +25,8 @@ struct SequenceStep {
   GroupId group = 0;  // with sampling->seed, index and position: the random number
   uint32_t index = 0;
   uint32_t position = 0;  // of the token to be sampled, counted from the completion's start
-  bool continue_last = false;  // instead of `tokens`: the token that was sampled last in this slot, known or not
+  bool continue_last =
+      false;  // instead of `tokens`: the token that was sampled last in this slot, known or not
 };
 
 class ModelRunner {
@@ -43,8 +44,12 @@ class ModelRunner {
   // ended. Whatever is called between two begin_step() takes effect between them. Runners that do not overlap
   // have step() only.
   virtual bool overlaps() const { return false; }
-  virtual void begin_step(std::span<const SequenceStep>) { throw std::logic_error("begin_step: this runner does not overlap"); }
-  virtual void end_step(std::span<Sampled>) { throw std::logic_error("end_step: this runner does not overlap"); }
+  virtual void begin_step(std::span<const SequenceStep>) {
+    throw std::logic_error("begin_step: this runner does not overlap");
+  }
+  virtual void end_step(std::span<Sampled>) {
+    throw std::logic_error("end_step: this runner does not overlap");
+  }
   // Log-probs (temperature 1) of tokens[1..] given what precedes them, one forward, no slot used.
   virtual std::vector<float> score(std::span<const int32_t> tokens) = 0;
 
@@ -71,11 +76,13 @@ struct RunnerOptions {
   std::string device = "cpu";  // "cpu", "cuda:0"
   std::string dtype = "float32";
   int32_t max_step_tokens = 2048;  // prompt tokens a step, beside one token of every slot (CUDA)
-  double kv_memory_gib = 0;        // of the KV cache (CUDA); 0: what max_slots * max_context needs, at most what is free
-  bool cuda_graphs = true;         // off: kernels are launched one by one, for profiling
-  bool early_launch = true;        // programmatic dependent launch between kernels
-  int32_t hopper_gemm_rows = -1;   // steps up to here use kernels/hopper_gemm.h, others cuBLASLt; -1: as measured to be best
-  bool batch_invariant = false;    // a sample's bits do not depend on what shares its batch; slower
+  double kv_memory_gib =
+      0;  // of the KV cache (CUDA); 0: what max_slots * max_context needs, at most what is free
+  bool cuda_graphs = true;   // off: kernels are launched one by one, for profiling
+  bool early_launch = true;  // programmatic dependent launch between kernels
+  int32_t hopper_gemm_rows =
+      -1;  // steps up to here use kernels/hopper_gemm.h, others cuBLASLt; -1: as measured to be best
+  bool batch_invariant = false;  // a sample's bits do not depend on what shares its batch; slower
 };
 
 // Weights from a model folder, or (weights == nullptr and no safetensors there) to be staged before the first

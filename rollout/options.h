@@ -55,10 +55,29 @@ struct RolloutOptions {
       "prompt tokens one step may take, so that long prompts do not hold up decoding", at_least(1));
     v("max_context", max_context, "tokens of prompt and completion one sequence may have", at_least(2));
     v("weight_sync", weight_sync,
-      "in_flight: swap between two decode steps; drain: finish the sequences first");
+      "in_flight: swap between two decode steps; drain: finish the sequences first (async.partial_rollout = "
+      "false)");
     v("threads", threads, "compute threads of one worker (CPU); 0: one a core", at_least(0));
     v("device", device, "cpu or cuda:N");
     v("dtype", dtype, "float32 or bfloat16");
+  }
+
+  // [rollout] of a whole run file. async.partial_rollout is the field's name for the same choice as
+  // weight_sync: a completion goes on with newer weights (in_flight) or never has tokens of two versions
+  // (drain). This is the one place that reads both; where they contradict each other it throws Error.
+  static RolloutOptions of_run(const TomlTable& run_file) {
+    RolloutOptions out;
+    const auto rollout = run_file.get_table("rollout"), async = run_file.get_table("async");
+    if (rollout) read_options(*rollout, out);
+    const auto partial = async ? async->get_bool("partial_rollout") : std::nullopt;
+    if (!partial) return out;
+    const WeightSync meant = *partial ? WeightSync::in_flight : WeightSync::drain;
+    if (rollout && rollout->has("weight_sync") && out.weight_sync != meant)
+      fail_usage("{} = {} contradicts {} = \"{}\": they are one choice, so give only one of them",
+                 async->where("partial_rollout"), *partial, rollout->where("weight_sync"),
+                 *partial ? "drain" : "in_flight");
+    out.weight_sync = meant;
+    return out;
   }
 
   // What a lease carries. `seed`: the run's.

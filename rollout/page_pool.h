@@ -26,8 +26,8 @@ class PagePool {
   void release(int32_t slot);
 
   struct Copy {
-    int32_t whole = 0;            // pages now shared
-    int32_t from = -1, to = -1;   // the last page's content has to be copied; -1: it ended with a whole page
+    int32_t whole = 0;           // pages now shared
+    int32_t from = -1, to = -1;  // the last page's content has to be copied; -1: it ended with a whole page
   };
   // `to` (empty) holds the same tokens as `from`; nothing when there is no page for the last ones.
   std::optional<Copy> share(int32_t from, int32_t to);

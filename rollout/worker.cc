@@ -1,26 +1,20 @@
 #include "rollout/worker.h"
 
-#include <pthread.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <deque>
 #include <fstream>
-#include <map>
-#include <mutex>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <thread>
 
 #include "rollout/engine.h"
+#include "rollout/standing.h"
+#include "rollout/weight_fetcher.h"
 #include "transport/base/error.h"
 #include "transport/base/log.h"
 #include "transport/link.h"
-#include "transport/weights.h"
 
 namespace cohort {
 
@@ -53,140 +47,6 @@ double cpu_seconds() {
          1e-6 * double(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
 }
 
-// What hello() and heartbeat() read on the Link's thread and the worker's thread writes.
-class Standing {
- public:
-  void take(GroupId group, const std::vector<uint32_t>& indices) {
-    std::lock_guard lock(mutex_);
-    held_[group].insert(indices.begin(), indices.end());
-  }
-  void drop(GroupId group) {
-    std::lock_guard lock(mutex_);
-    held_.erase(group);
-  }
-  // Sent, but maybe not yet acknowledged: it still counts as held, so that a coordinator that has not read it
-  // yet does not lease it to another worker while the Link sends it again.
-  void sent(GroupId group, uint32_t index) {
-    std::lock_guard lock(mutex_);
-    if (auto found = held_.find(group); found != held_.end()) {
-      found->second.erase(index);
-      if (found->second.empty()) held_.erase(found);
-    }
-    sent_.emplace_back(group, index);
-    if (sent_.size() > kMaxUnacked) sent_.pop_front();  // the Link keeps no more than these
-  }
-  void all_acknowledged() {
-    std::lock_guard lock(mutex_);
-    sent_.clear();
-  }
-  bool anything_sent() {
-    std::lock_guard lock(mutex_);
-    return !sent_.empty();
-  }
-  // The indices that are neither being sampled here nor on their way.
-  std::vector<uint32_t> new_of(const Lease& lease) {
-    std::lock_guard lock(mutex_);
-    std::vector<uint32_t> fresh;
-    const auto held = held_.find(lease.group);
-    for (uint32_t index : lease.indices) {
-      if (held != held_.end() && held->second.contains(index)) continue;
-      if (std::find(sent_.begin(), sent_.end(), std::pair(lease.group, index)) != sent_.end()) continue;
-      fresh.push_back(index);
-    }
-    return fresh;
-  }
-  std::vector<HeldLease> held() {
-    std::lock_guard lock(mutex_);
-    std::map<GroupId, std::set<uint32_t>> all = held_;
-    for (const auto& [group, index] : sent_) all[group].insert(index);
-    std::vector<HeldLease> leases;
-    for (const auto& [group, indices] : all) leases.push_back({group, {indices.begin(), indices.end()}});
-    return leases;
-  }
-
-  std::atomic<Version> version = 0;
-  std::atomic<uint32_t> running = 0, waiting = 0;
-  std::atomic<uint64_t> tokens = 0;
-  std::atomic<double> busy_s = 0, wait_s = 0;
-
- private:
-  std::mutex mutex_;
-  std::map<GroupId, std::set<uint32_t>> held_;
-  std::deque<std::pair<GroupId, uint32_t>> sent_;
-};
-
-// The "weights" thread. Announcements overwrite each other: only the newest is worth fetching.
-class WeightFetcher {
- public:
-  WeightFetcher(ModelRunner& runner, Engine& engine) : runner_(runner), engine_(engine) {
-    thread_ = std::thread([this] {
-      pthread_setname_np(pthread_self(), "weights");
-      try {
-        loop();
-      } catch (...) {
-        std::lock_guard lock(mutex_);
-        failure_ = std::current_exception();
-      }
-    });
-  }
-  ~WeightFetcher() {
-    {
-      std::lock_guard lock(mutex_);
-      stop_ = true;
-    }
-    changed_.notify_all();
-    thread_.join();
-  }
-  void announce(const WeightsAvailable& available) {
-    {
-      std::lock_guard lock(mutex_);
-      if (wanted_ && wanted_->endpoint != available.endpoint) ++moved_;
-      wanted_ = available;
-    }
-    changed_.notify_all();
-  }
-  // Weights that cannot be taken (another model's) end the worker: rethrows what ended the thread.
-  void check() {
-    std::lock_guard lock(mutex_);
-    if (failure_) std::rethrow_exception(failure_);
-  }
-
- private:
-  void loop() {
-    WeightClient client;
-    std::optional<Version> have;
-    std::unique_lock lock(mutex_);
-    while (true) {
-      changed_.wait(lock, [&] { return stop_ || (wanted_ && (!have || wanted_->version > *have)); });
-      if (stop_) return;
-      const WeightsAvailable want = *wanted_;
-      // a learner that was started again serves at another endpoint: no use in waiting for the old one
-      const auto over = [this, moved = moved_.load()] { return stop_ || moved_ != moved; };
-      lock.unlock();
-      const auto set = client.fetch(want.endpoint, want.version, 30, over);
-      if (set) {
-        have = set->manifest.version;
-        runner_.stage_weights(set);
-        engine_.weights_staged();
-      } else if (!over()) {
-        log::warn("weights of version {} did not come from {}; asking again", want.version, want.endpoint);
-      }
-      lock.lock();
-      if (!set) changed_.wait_for(lock, std::chrono::seconds(1), over);
-    }
-  }
-
-  ModelRunner& runner_;
-  Engine& engine_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::optional<WeightsAvailable> wanted_;
-  std::atomic<bool> stop_ = false;
-  std::atomic<uint64_t> moved_ = 0;  // how often the announced endpoint changed
-  std::exception_ptr failure_;
-  std::thread thread_;
-};
-
 class Worker {
  public:
   explicit Worker(const WorkerOptions& options) : options_(options), link_(link_options()) {}
@@ -205,7 +65,7 @@ class Worker {
   void leave();
 
   const WorkerOptions& options_;
-  Standing standing_;
+  Standing standing_{kMaxUnacked};
   Link link_;
   RolloutOptions rollout_;
   WorkerModel model_;
@@ -252,7 +112,7 @@ LinkOptions Worker::link_options() {
 void Worker::load(const Welcome& welcome) {
   TomlTable config = TomlTable::parse(welcome.config_toml, "run file");
   for (const std::string& assignment : options_.set) config.set(assignment);
-  if (auto table = config.get_table("rollout")) read_options(*table, rollout_);
+  rollout_ = RolloutOptions::of_run(config);
   std::string folder = options_.model;
   if (folder.empty())
     if (auto table = config.get_table("model")) folder = table->get_string("path").value_or("");
@@ -270,9 +130,6 @@ void Worker::load(const Welcome& welcome) {
   EngineOptions e;
   e.max_num_batched_tokens = rollout_.max_num_batched_tokens;
   e.weight_sync = rollout_.weight_sync;
-  // async.partial_rollout = false: no completion may have tokens of two versions, so running ones end before a swap
-  if (auto table = config.get_table("async"); table && !table->get_bool("partial_rollout").value_or(true))
-    e.weight_sync = WeightSync::drain;
   engine_ = std::make_unique<Engine>(*model_.runner, model_.prompts->tokenizer(), e);
   standing_.version = model_.runner->version();
   weights_ = std::make_unique<WeightFetcher>(*model_.runner, *engine_);

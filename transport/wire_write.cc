@@ -1,5 +1,7 @@
 #include "transport/wire.h"
 
+#include <stdexcept>
+
 namespace cohort::wire_form {
 namespace {
 

@@ -1,5 +1,6 @@
 // cohort data countdown|programs|gsm8k|humaneval: makes or imports prompt sets.
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "launch/commands/commands.h"
@@ -154,6 +155,8 @@ struct ImportCommand {
     if (output == "-") {
       fmt::print("{}", text);
     } else {
+      if (const auto folder = std::filesystem::path(output).parent_path(); !folder.empty())
+        make_folder(folder);
       write_text(output, text);
       fmt::print(stderr, "{}: {} prompts\n", output, rows);
     }

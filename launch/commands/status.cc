@@ -1,6 +1,4 @@
 // cohort status RUN_DIR|ENDPOINT: who is there, queues, waits, staleness.
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <filesystem>
@@ -10,29 +8,13 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/parse.h"
 #include "launch/report/page.h"
+#include "launch/train/observer.h"
 #include "launch/train/status_line.h"
-#include "transport/link.h"
 
 namespace cohort {
 namespace {
 
 using namespace std::chrono_literals;
-
-std::unique_ptr<Link> observer(const std::string& endpoint, double seconds) {
-  LinkOptions options;
-  options.endpoint = endpoint;
-  options.hello = [] {
-    Hello hello;
-    hello.role = Role::observer;
-    hello.name = "status-" + std::to_string(getpid());
-    hello.pid = static_cast<uint32_t>(getpid());
-    return hello;
-  };
-  options.heartbeat = [] { return Heartbeat{}; };
-  auto link = std::make_unique<Link>(std::move(options));
-  link->wait_welcome(seconds);
-  return link;
-}
 
 nlohmann::json ask(Link& link, const std::string& endpoint) {
   for (int tries = 0; tries < 10; ++tries) {
@@ -84,7 +66,8 @@ int command_status(int argc, char** argv) {
   }
   std::unique_ptr<Link> link;
   try {
-    link = observer(endpoint, wait);
+    link = make_observer(endpoint, "status");
+    link->wait_welcome(wait);
   } catch (const Error& e) {
     if (endpoint == target) throw;
     fmt::print(stderr, "{}\n", e.what());  // killed: it left its endpoint behind

@@ -47,10 +47,12 @@ int command_train(int argc, char** argv) {
                                   live == "off"                                    ? Live::off
                                   : live == "line" || (live == "auto" && terminal) ? Live::line
                                                                                    : Live::plain);
-  if (std::filesystem::exists(folder.path() + "/ledger.sqlite")) {
-    write_text(folder.path() + "/report.html", report_page(read_run(folder.path())));
-    fmt::print("report: {}/report.html\n", folder.path());
-  }
+  if (std::filesystem::exists(folder.path() + "/ledger.sqlite")) try {
+      write_text(folder.path() + "/report.html", report_page(read_run(folder.path())));
+      fmt::print("report: {}/report.html\n", folder.path());
+    } catch (const Error&) {
+      if (outcome == 0) throw;  // else what ended the run has been said, and keeps this from working too
+    }
   const int64_t kept = checkpointed_steps(folder.path());
   if (outcome == 0 && kept < config.run.total_steps)
     fail("{}: ended after {} of {} steps; the same command goes on", folder.path(), kept,

@@ -26,7 +26,9 @@ double tick_step(double range, int count) {
 
 std::string number(double v, bool percent) {
   if (percent) return fmt::format("{:.4g}%", v * 100);
-  if (v != 0 && std::abs(v) < 1e-4) return fmt::format("{:.1e}", v);
+  if (v != 0 && std::abs(v) < 1e-4) return fmt::format("{:.3g}", v);
+  if (std::abs(v) >= 1e6) return fmt::format("{:.4g}M", v / 1e6);
+  if (std::abs(v) >= 1e4) return fmt::format("{:.4g}k", v / 1e3);
   return fmt::format("{:.4g}", v);
 }
 

@@ -19,8 +19,9 @@ h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem;border-bottom:1px solid
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(380px,1fr));gap:1rem}figure{margin:0}svg{width:100%;height:auto}
 svg text{fill:var(--soft);font-size:11px}svg .grid{stroke:var(--line);stroke-width:1}polyline{fill:none;stroke-width:1.8}
 polyline.s0{stroke:var(--c0)}polyline.s1{stroke:var(--c1)}polyline.s2{stroke:var(--c2)}polyline.s3{stroke:var(--c3)}polyline.s4{stroke:var(--c4)}polyline.s5{stroke:var(--c5)}
-.s0{fill:var(--c0);color:var(--c0)}.s1{fill:var(--c1);color:var(--c1)}.s2{fill:var(--c2);color:var(--c2)}.s3{fill:var(--c3);color:var(--c3)}.s4{fill:var(--c4);color:var(--c4)}.s5{fill:var(--c5);color:var(--c5)}
-.band{opacity:.16}figcaption span{font-size:12px;margin-right:.8em}figcaption span::before{content:"\25CF\00A0"}
+circle.s0,polygon.s0{fill:var(--c0)}circle.s1,polygon.s1{fill:var(--c1)}circle.s2,polygon.s2{fill:var(--c2)}circle.s3,polygon.s3{fill:var(--c3)}circle.s4,polygon.s4{fill:var(--c4)}circle.s5,polygon.s5{fill:var(--c5)}
+span.s0{color:var(--c0)}span.s1{color:var(--c1)}span.s2{color:var(--c2)}span.s3{color:var(--c3)}span.s4{color:var(--c4)}span.s5{color:var(--c5)}
+.band{opacity:.16}figcaption span{font-size:12px;margin-right:.8em;white-space:nowrap}figcaption span::before{content:"\25CF\00A0"}
 table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid var(--line)}td:first-child,th:first-child{text-align:left}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid var(--line);border-radius:6px;padding:.6rem;font-size:13px}
 )css";
@@ -43,6 +44,34 @@ ChartSeries by_time(const RunData& run, const std::string& name, F value) {
       series.points.push_back({line.at("seconds").get<double>(), value(line), {}, {}});
     } catch (const Json::exception&) {
     }
+  return series;
+}
+
+// What a worker of that role counts up in `field`, by the step it was spent for: status.jsonl has it every second, and
+// the last line of a step is the one whose heartbeats know of the step before.
+ChartSeries seconds_a_step(const RunData& run, const std::string& name, const std::string& role,
+                           const char* field) {
+  std::vector<std::pair<double, double>> counted;  // step, seconds of one worker so far
+  for (const Json& line : run.status) {
+    double seconds = 0, workers = 0;
+    const auto all = line.find("workers");
+    if (all == line.end() || !all->is_array()) continue;
+    for (const Json& w : *all)
+      if (w.value("role", "") == role) seconds += w.value(field, 0.0), ++workers;
+    if (workers == 0) continue;
+    const double step = line.value("step", 0.0);
+    if (counted.empty() || counted.back().first != step)
+      counted.emplace_back(step, seconds / workers);
+    else
+      counted.back().second = seconds / workers;
+  }
+  ChartSeries series{name, {}};
+  for (size_t i = 1; i < counted.size(); ++i) {
+    const double steps = counted[i].first - counted[i - 1].first,
+                 seconds = counted[i].second - counted[i - 1].second;
+    // else a worker was started anew, or the run went back to its checkpoint
+    if (steps > 0 && seconds >= 0) series.points.push_back({counted[i].first - 1, seconds / steps, {}, {}});
+  }
   return series;
 }
 
@@ -87,17 +116,17 @@ std::string flow(const RunData& run) {
        .note = "steps between a group's oldest token and its training",
        .series = {by_step(run, "mean", &StepData::lag_mean), by_step(run, "largest", &StepData::lag_max)},
        .from_zero = true});
+  out += chart_figure({.title = "Time per side",
+                       .note = "seconds of one worker for a step",
+                       .series = {seconds_a_step(run, "sampling", "rollout", "busy_s"),
+                                  seconds_a_step(run, "grading", "reward", "busy_s"),
+                                  seconds_a_step(run, "training", "learner", "busy_s"),
+                                  seconds_a_step(run, "learner waits", "learner", "wait_s")},
+                       .from_zero = true});
   out += chart_figure(
-      {.title = "Time per side",
-       .note = "worker seconds for a step's completions",
-       .series = {by_step(run, "sampling", &StepData::sample_s), by_step(run, "grading", &StepData::grade_s),
-                  [&] {
-                    ChartSeries series{"training", {}};
-                    for (const char* name : {"time/step", "time/train"})
-                      if (auto it = run.metrics.find(name); it != run.metrics.end() && series.points.empty())
-                        for (auto [x, y] : it->second) series.points.push_back({x, y, {}, {}});
-                    return series;
-                  }()},
+      {.title = "A completion",
+       .note = "mean seconds of its sampling and its grading",
+       .series = {by_step(run, "sampling", &StepData::sample_s), by_step(run, "grading", &StepData::grade_s)},
        .from_zero = true});
   Chart waits{.title = "Wait share",
               .note = "of each side's wall time so far",
@@ -113,9 +142,12 @@ std::string flow(const RunData& run) {
       speed.series.push_back(by_time(
           run, side, [&](const Json& line) { return line.at("tokens_per_s").at(side).get<double>(); }));
   }
-  for (const char* queue : {"completions_sampling", "completions_to_grade", "groups_ready"})
-    queues.series.push_back(
-        by_time(run, queue, [&](const Json& line) { return line.at("queues").at(queue).get<double>(); }));
+  const std::pair<const char*, const char*> kinds[] = {{"completions sampling", "completions_sampling"},
+                                                       {"completions to grade", "completions_to_grade"},
+                                                       {"groups ready", "groups_ready"}};
+  for (const auto& [name, queue] : kinds)
+    queues.series.push_back(by_time(
+        run, name, [key = queue](const Json& line) { return line.at("queues").at(key).get<double>(); }));
   return out + chart_figure(waits) + chart_figure(speed) + chart_figure(queues);
 }
 

@@ -65,7 +65,7 @@ void read_steps(View& ledger, RunData& run) {
   ledger.each(
       "SELECT b.step, b.reward_mean, b.formed_at, AVG(c.n_tokens), MAX(c.n_tokens), AVG(b.step - g.birth), "
       "MAX(b.step - g.birth),"
-      " SUM(c.seconds), SUM(c.grade_seconds), AVG(c.finish_reason = 'length'), SUM(c.n_tokens)"
+      " AVG(c.seconds), AVG(c.grade_seconds), AVG(c.finish_reason = 'length'), SUM(c.n_tokens)"
       " FROM batches b JOIN batch_groups bg ON bg.step = b.step JOIN groups g ON g.group_id = bg.group_id"
       " JOIN completions c ON c.group_id = g.group_id GROUP BY b.step ORDER BY b.step",
       [&](sqlite3_stmt* s) {

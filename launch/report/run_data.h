@@ -16,7 +16,7 @@ struct StepData {
   double reward_mean = 0;
   double length_mean = 0, length_max = 0;  // completion tokens
   double lag_mean = 0, lag_max = 0;        // step - birth of its groups
-  double sample_s = 0, grade_s = 0;        // worker seconds spent on its completions
+  double sample_s = 0, grade_s = 0;        // mean seconds of one of its completions
   double truncated = 0;                    // share of completions that ended by length
   int64_t tokens = 0;
   double formed_at = 0;  // Unix time

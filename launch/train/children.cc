@@ -44,6 +44,7 @@ ChildSpec coordinator_child(const std::string& run_dir, const std::string& endpo
   return spec;
 }
 
+// --give-up 0: the supervisor ends its own workers, so they may look for a coordinator as long as they live.
 ChildSpec rollout_child(const RunConfig& config, const std::string& endpoint, int index,
                         const std::string& node) {
   const std::string name = node + "rollout-" + std::to_string(index);
@@ -55,7 +56,7 @@ ChildSpec rollout_child(const RunConfig& config, const std::string& endpoint, in
 
 ChildSpec reward_child(const RunConfig&, const std::string& endpoint, int index, const std::string& node) {
   const std::string name = node + "reward-" + std::to_string(index);
-  return {name, {sibling_program("cohort-reward"), "--join", endpoint, "--name", name}};
+  return {name, {sibling_program("cohort-reward"), "--join", endpoint, "--name", name, "--give-up", "0"}};
 }
 
 ChildSpec learner_child(const RunConfig& config, const std::string& endpoint) {

@@ -14,6 +14,7 @@
 #include "launch/train/session.h"
 
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,9 +28,9 @@
 #include "launch/data/jsonl.h"
 #include "launch/front.h"
 #include "launch/train/children.h"
+#include "launch/train/observer.h"
 #include "launch/train/status_line.h"
 #include "transport/base/log.h"
-#include "transport/link.h"
 
 namespace cohort {
 namespace {
@@ -37,6 +38,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Json = nlohmann::json;
 using namespace std::chrono_literals;
+
+// A line that fills the last column would wrap, and "\r" would not come back to its beginning.
+size_t terminal_width() {
+  winsize size{};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+}
 
 constexpr double kStartSeconds = 60;  // for the coordinator to open its ledger and bind
 constexpr double kLeaveSeconds = 20;  // for the others to leave once the coordinator has
@@ -76,7 +83,11 @@ class Session {
     link_.reset();
     supervisor_.kill_all();
     clear_line();
-    leave_usage();
+    try {
+      leave_usage();
+    } catch (const Error&) {
+      if (outcome_ == 0) throw;  // else what ended the run has been said, a full disk for one
+    }
     return outcome_;
   }
 
@@ -107,7 +118,7 @@ class Session {
     each_child([&](const ChildSpec& child) { supervisor_.start(child); });
     if (parts_.coordinator) {
       status_file_.open(dir_ + "/status.jsonl", std::ios::app);
-      observe();
+      link_ = make_observer(endpoint_, "train");
     }
   }
 
@@ -134,20 +145,6 @@ class Session {
     if (parts_.learner) f(learner_child(config_, endpoint_));
   }
 
-  void observe() {
-    LinkOptions options;
-    options.endpoint = endpoint_;
-    options.hello = [] {
-      Hello hello;
-      hello.role = Role::observer;
-      hello.name = "train-" + std::to_string(getpid());
-      hello.pid = static_cast<uint32_t>(getpid());
-      return hello;
-    };
-    options.heartbeat = [] { return Heartbeat{}; };
-    link_ = std::make_unique<Link>(std::move(options));
-  }
-
   void follow_endpoint() {
     if (!parts_.coordinator || stopping_ || endpoint_stamp() == endpoint_stamp_ ||
         endpoint_stamp().first == 0)
@@ -158,7 +155,7 @@ class Session {
     say("the coordinator listens at " + now + " now: its workers are started anew");
     endpoint_ = now;
     each_child([&](const ChildSpec& child) { supervisor_.replace(child); });
-    observe();
+    link_ = make_observer(endpoint_, "train");
   }
 
   void handle_ends(const std::vector<ChildEnd>& ends) {
@@ -240,7 +237,7 @@ class Session {
       status_file_ << json.dump() << "\n" << std::flush;
       const auto step = json.value("step", int64_t{0});
       pace_.see(step, seconds());
-      show(status_line(json, pace_), step);
+      show(status_line(json, pace_, live_ == Live::line ? terminal_width() - 1 : 0), step);
     }
   }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace cohort {
@@ -25,19 +26,66 @@ std::string rate(double v) {
                      : fmt::format("{:.0f}", v);
 }
 
-std::string waits(const Json& status) {
+enum class Wording { full, short_words, shortest };
+
+std::string waits(const Json& status, Wording wording) {
   std::string out;
-  for (const Json& w : part(status, "waits"))
-    out += (out.empty() ? "" : ", ") + w.value("who", "") + " waits for " + w.value("for", "");
+  for (const Json& w : part(status, "waits")) {
+    out += (out.empty()                ? ""
+            : wording == Wording::full ? ", "
+                                       : " ") +
+           w.value("who", "") + (wording == Wording::full ? " waits for " : ">") + w.value("for", "");
+    if (wording == Wording::shortest) break;  // the first is the one that holds up the learner, if any does
+  }
   return out;
 }
 
-std::string held_out(const Json& status) {
+std::string held_out(const Json& status, Wording wording) {
   const Json& evals = part(status, "evals");
   if (!evals.is_array() || evals.empty()) return "";
   const Json& e = evals.back();
+  if (wording == Wording::shortest) return fmt::format("held {:.3f}", number(e, "pass_at_1"));
+  const auto version = static_cast<int64_t>(number(e, "version"));
+  if (wording == Wording::short_words)
+    return fmt::format("held-out {:.3f} (±{:.3f}) at {}", number(e, "pass_at_1"),
+                       (number(e, "high") - number(e, "low")) / 2, version);
   return fmt::format("held-out {:.3f} ({:.3f} to {:.3f}) at {}", number(e, "pass_at_1"), number(e, "low"),
-                     number(e, "high"), static_cast<int64_t>(number(e, "version")));
+                     number(e, "high"), version);
+}
+
+std::string line_in(Wording wording, const Json& status, const Pace& pace) {
+  const auto step = static_cast<int64_t>(number(status, "step")),
+             total = static_cast<int64_t>(number(status, "total_steps"));
+  const bool full = wording == Wording::full, shortest = wording == Wording::shortest;
+  const char* between = shortest ? " " : " | ";
+  std::string out = fmt::format("{}{}/{}", shortest ? "" : "step ", step, total);
+  auto add = [&](const std::string& text) {
+    if (!text.empty()) out += between + text;
+  };
+  if (step > 0) add(fmt::format("{} {:.3f}", shortest ? "rew" : "reward", number(status, "reward_mean")));
+  add(held_out(status, wording));
+  const Json& speed = part(status, "tokens_per_s");
+  const std::string sampled = rate(number(speed, "rollout")), trained = rate(number(speed, "learner"));
+  add(full ? fmt::format("tokens/s {} sampled {} trained", sampled, trained)
+           : fmt::format("{}/{} {}", sampled, trained, shortest ? "t/s" : "tok/s"));
+  const Json& q = part(status, "queues");
+  const double sampling = number(q, "completions_sampling"),
+               grading = number(q, "completions_to_grade") + number(q, "completions_grading"),
+               ready = number(q, "groups_ready");
+  add(full ? fmt::format("sampling {:.0f} grading {:.0f} ready {:.0f}", sampling, grading, ready)
+           : fmt::format("{} {:.0f}/{:.0f}/{:.0f}", shortest ? "q" : "queues", sampling, grading, ready));
+  add(waits(status, wording));
+  if (status.value("state", "") == "stopping" && step < total)
+    add("stopping");
+  else if (const std::string left = pace.time_left(total - step); !left.empty() && step < total)
+    add(left + " left");
+  return out;
+}
+
+// How many columns it takes: every character but the one "±" is a byte.
+size_t columns(const std::string& line) {
+  return static_cast<size_t>(std::count_if(
+      line.begin(), line.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 }  // namespace
@@ -67,28 +115,13 @@ std::string Pace::time_left(int64_t steps) const {
                        static_cast<double>(steps));
 }
 
-std::string status_line(const Json& status, const Pace& pace) {
-  const auto step = static_cast<int64_t>(number(status, "step")),
-             total = static_cast<int64_t>(number(status, "total_steps"));
-  std::string out = fmt::format("step {}/{}", step, total);
-  auto add = [&](const std::string& text) {
-    if (!text.empty()) out += " | " + text;
-  };
-  if (step > 0) add(fmt::format("reward {:.3f}", number(status, "reward_mean")));
-  add(held_out(status));
-  const Json& speed = part(status, "tokens_per_s");
-  add(fmt::format("tokens/s {} sampled {} trained", rate(number(speed, "rollout")),
-                  rate(number(speed, "learner"))));
-  const Json& q = part(status, "queues");
-  add(fmt::format("sampling {:.0f} grading {:.0f} ready {:.0f}", number(q, "completions_sampling"),
-                  number(q, "completions_to_grade") + number(q, "completions_grading"),
-                  number(q, "groups_ready")));
-  add(waits(status));
-  if (status.value("state", "") == "stopping" && step < total)
-    add("stopping");
-  else if (const std::string left = pace.time_left(total - step); !left.empty() && step < total)
-    add(left + " left");
-  return out;
+std::string status_line(const Json& status, const Pace& pace, size_t width) {
+  std::string line;
+  for (Wording wording : {Wording::full, Wording::short_words, Wording::shortest}) {
+    line = line_in(wording, status, pace);
+    if (width == 0 || columns(line) <= width) return line;
+  }
+  return line.substr(0, width);  // the shortest wording has no characters of several bytes
 }
 
 std::string status_screen(const Json& status) {

@@ -20,8 +20,9 @@ class Pace {
 };
 
 // "step 12/30 | reward 0.57 | held-out 0.44 (0.40 to 0.48) at 10 | …". One line, no line end. Fields that the
-// document lacks are left out.
-std::string status_line(const nlohmann::json& status, const Pace& pace);
+// document lacks are left out. `width`: the columns it may take, in shorter words where the full ones do not fit
+// ("queues 308/0/24", "q 308/0/24": completions sampling, completions in grading, groups ready); 0: no limit.
+std::string status_line(const nlohmann::json& status, const Pace& pace, size_t width = 0);
 
 // The same as a screen: the line's facts, one worker a line, staleness. For `cohort status`.
 std::string status_screen(const nlohmann::json& status);

@@ -33,8 +33,9 @@ std::string canonical(const Tokens& tokens) {
     } else if (t.kind == Tok::word || t.kind == Tok::in_words) {
       word = true;
       if (word_before) out += ' ';
-      for (char c : t.text)
-        out += t.text.size() > 1 && c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+      // case counts in what may be a name: A, AB
+      const bool name = t.text.size() == 1 || (t.text.size() == 2 && t.text[1] <= 'Z');
+      for (char c : t.text) out += !name && c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
     } else if (t.kind == Tok::letter) {
       out += t.text;
     } else {

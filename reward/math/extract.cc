@@ -26,7 +26,10 @@ std::vector<std::pair<size_t, size_t>> find_boxes(std::string_view text) {
   };
   std::vector<Open> open;
   constexpr size_t npos = std::string_view::npos;
-  for (size_t i = 0; i < text.size(); ++i) {
+  // braces before the first box close nothing that is looked for
+  size_t first = std::min(text.find("\\boxed"), text.find("\\fbox"));
+  while (first != npos && first > 0 && text[first - 1] == '\\') --first;
+  for (size_t i = first; i < text.size(); ++i) {
     if (text[i] == '\\') {
       for (std::string_view command : {"\\boxed", "\\fbox"}) {
         if (!text.substr(i).starts_with(command)) continue;
@@ -57,11 +60,25 @@ bool same_letters(std::string_view text, std::string_view word) {
     if ((text[i] | 0x20) != word[i]) return false;
   return true;
 }
-size_t find_answer(std::string_view text, size_t from) {
-  for (size_t at = from; (at = text.find_first_of("wW", at)) != std::string_view::npos; ++at)
-    if (at >= from + 3 && same_letters(text.substr(at - 3), "answer")) return at - 3;
-  return std::string_view::npos;
-}
+// Every "answer" in any case, one after the other; two searches for one byte, as most texts have few of either.
+class AnswerFinder {
+ public:
+  explicit AnswerFinder(std::string_view text)
+      : text_(text), small_(text.find('w')), large_(text.find('W')) {}
+  size_t next() {
+    for (;;) {
+      const size_t at = std::min(small_, large_);
+      if (at == std::string_view::npos) return at;
+      size_t& used = at == small_ ? small_ : large_;
+      used = text_.find(text_[at], at + 1);
+      if (at >= 3 && same_letters(text_.substr(at - 3), "answer")) return at - 3;
+    }
+  }
+
+ private:
+  const std::string_view text_;
+  size_t small_, large_;
+};
 
 std::string sentence_at(std::string_view text, size_t begin) {
   size_t end = begin;
@@ -96,10 +113,10 @@ std::vector<Stated> find_statements(std::string_view text) {
   for (const auto& [begin, end] : find_boxes(text))
     if (out.size() <= kMaxStatements)
       out.push_back({Source::boxed, std::string(text.substr(begin, std::min(end - begin, kLongest)))});
-  for (size_t at = find_answer(text, 0); at != std::string_view::npos && out.size() <= kMaxStatements;
-       at = find_answer(text, at)) {
-    at += 6;
-    size_t after = at;
+  AnswerFinder answers(text);
+  for (size_t at = answers.next(); at != std::string_view::npos && out.size() <= kMaxStatements;
+       at = answers.next()) {
+    size_t after = at + 6;
     auto skip = [&](std::string_view what) {
       while (after < text.size() && what.find(text[after]) != std::string_view::npos) ++after;
     };

@@ -2,6 +2,8 @@
 // (Ubuntu 24.04) holds Arb itself. reward/CMakeLists.txt sets COHORT_FLINT3.
 #pragma once
 
+#include <gmpxx.h>  // first: FLINT declares its conversions from GMP's types only after GMP
+
 #ifdef COHORT_FLINT3
 #include <flint/acb.h>
 #include <flint/arb.h>
@@ -13,8 +15,6 @@
 #include <flint/fmpq.h>
 #include <flint/fmpz.h>
 #endif
-
-#include <gmpxx.h>
 
 namespace cohort::math {
 

@@ -12,6 +12,7 @@ using math::Answer, math::Equality, math::Source, math::Stated;
 
 std::string_view inside_answer_tags(std::string_view text) {
   constexpr std::string_view open = "<answer>", close = "</answer>";
+  if (text.find(close) == std::string_view::npos) return text;  // cheaper than looking from the end
   const size_t end = text.rfind(close);
   if (end == std::string_view::npos) return text;
   const size_t begin = text.substr(0, end).rfind(open);
@@ -82,7 +83,8 @@ Verdict grade_math(std::string_view gold_text, std::string_view response, const 
   if (trim(gold).empty())
     return make_verdict(VerdictKind::infra_error, 0, "the gold answer is empty", evidence);
 
-  const std::string_view text = inside_answer_tags(after_thinking(response));
+  const bool thought = response.find("</think>") != std::string_view::npos;
+  const std::string_view text = inside_answer_tags(thought ? after_thinking(response) : response);
   const std::vector<Stated> stated = math::find_statements(text);
   if (stated.size() > math::kMaxStatements)
     return make_verdict(VerdictKind::failed, 0,

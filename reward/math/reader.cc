@@ -227,6 +227,7 @@ Answer Reader::list(size_t b, size_t e, const std::vector<size_t>& separators, i
 }
 
 bool Reader::is_name(size_t b, size_t e, std::string& name) const {
+  if (b >= e) return false;
   if (e == b + 1 && (at(b).kind == Tok::letter || (at(b).kind == Tok::word && at(b).text.size() <= 20))) {
     if (at(b).text == "e" || at(b).text == "i") return false;
     name = at(b).text;

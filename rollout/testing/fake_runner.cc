@@ -58,7 +58,8 @@ void FakeRunner::compute(std::span<const SequenceStep> sequence_steps, std::span
     Slot& slot = slots_.at(size_t(s.slot));
     if (s.continue_last && slot.last < 0) throw std::logic_error("step: nothing was sampled in this slot");
     const auto tokens = s.continue_last ? std::span<const int32_t>(&slot.last, 1) : s.tokens;
-    if (!reserve(s.slot, int32_t(tokens.size()))) throw std::logic_error("step: no room, it was not reserved");
+    if (!reserve(s.slot, int32_t(tokens.size())))
+      throw std::logic_error("step: no room, it was not reserved");
     for (int32_t token : tokens) slot.state = advance(slot.state, token), ++slot.length;
     if (slot.length > options_.max_context) throw std::logic_error("step: context overrun");
     if (!s.sample) {

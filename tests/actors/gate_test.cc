@@ -8,6 +8,7 @@
 #include <queue>
 #include <random>
 #include <set>
+#include <stdexcept>
 
 namespace cohort {
 namespace {

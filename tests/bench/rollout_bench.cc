@@ -35,7 +35,8 @@ ModelConfig shape_of(const std::string& name) {
   if (name == "0.5b") {
     c.hidden_size = 896, c.intermediate_size = 4864, c.num_layers = 24, c.num_heads = 14, c.num_kv_heads = 2;
   } else if (name == "1.5b") {
-    c.hidden_size = 1536, c.intermediate_size = 8960, c.num_layers = 28, c.num_heads = 12, c.num_kv_heads = 2, c.head_dim = 128;
+    c.hidden_size = 1536, c.intermediate_size = 8960, c.num_layers = 28, c.num_heads = 12, c.num_kv_heads = 2,
+    c.head_dim = 128;
   } else {
     fail_usage("--model {}: 0.5b or 1.5b", name);
   }
@@ -63,7 +64,8 @@ std::shared_ptr<const WeightSet> random_weights(const ModelConfig& c) {
       std::fill_n(to, count, uint16_t{0x3f80});
       continue;
     }
-    for (uint64_t i = 0; i < count; i += block.size()) std::copy_n(block.data(), std::min<uint64_t>(block.size(), count - i), to + i);
+    for (uint64_t i = 0; i < count; i += block.size())
+      std::copy_n(block.data(), std::min<uint64_t>(block.size(), count - i), to + i);
   }
   return set;
 }
@@ -119,11 +121,13 @@ class Synchronous : public ModelRunner {
   ModelRunner& r_;
 };
 
-void bench(const Flags& f, const ModelConfig& c, const std::shared_ptr<const WeightSet>& weights_set, double bandwidth) {
+void bench(const Flags& f, const ModelConfig& c, const std::shared_ptr<const WeightSet>& weights_set,
+           double bandwidth) {
   RunnerOptions options;
   options.device = "cuda", options.dtype = "bfloat16";
   options.max_slots = f.batch, options.max_context = f.prompt + f.tokens, options.max_step_tokens = 8192;
-  options.cuda_graphs = f.graphs, options.early_launch = f.early, options.hopper_gemm_rows = f.hopper_rows, options.batch_invariant = f.invariant;
+  options.cuda_graphs = f.graphs, options.early_launch = f.early, options.hopper_gemm_rows = f.hopper_rows,
+  options.batch_invariant = f.invariant;
   const auto cuda_runner = make_cuda_runner(c, weights_set, options);
   Synchronous synchronous(*cuda_runner);
   ModelRunner& runner = f.sync ? static_cast<ModelRunner&>(synchronous) : *cuda_runner;
@@ -138,7 +142,8 @@ void bench(const Flags& f, const ModelConfig& c, const std::shared_ptr<const Wei
       EngineRequest r;
       r.group = GroupId(i + 1), r.indices = {0};
       for (int32_t t = 0; t < f.prompt; ++t) r.prompt_ids.push_back(int32_t(rng() % uint32_t(c.vocab_size)));
-      r.sampling.max_tokens = f.tokens, r.sampling.ignore_eos = true, r.sampling.seed = uint64_t(run), r.sampling.top_p = f.top_p;
+      r.sampling.max_tokens = f.tokens, r.sampling.ignore_eos = true, r.sampling.seed = uint64_t(run),
+      r.sampling.top_p = f.top_p;
       engine.add(std::move(r));
     }
     std::vector<double> steps;
@@ -170,15 +175,20 @@ void bench(const Flags& f, const ModelConfig& c, const std::shared_ptr<const Wei
   }
   std::sort(whole.begin(), whole.end()), std::sort(decode.begin(), decode.end());
   const double weights = 2.0 * double(c.num_parameters());
-  const double kv = 2.0 * double(c.num_layers * c.num_kv_heads * c.head_dim) * 2 * (f.prompt + f.tokens / 2.0) * f.batch;
+  const double kv =
+      2.0 * double(c.num_layers * c.num_kv_heads * c.head_dim) * 2 * (f.prompt + f.tokens / 2.0) * f.batch;
   const double limit = f.batch / ((weights + kv) / bandwidth);
   const double middle = decode[decode.size() / 2];
   fmt::print(
-      "{{\"model\": \"{}\", \"batch\": {}, \"prompt\": {}, \"new\": {}, \"decode_tokens_s\": {:.0f}, \"step_ms\": {:.4f}, "
-      "\"whole_tokens_s\": {:.0f}, \"spread\": [{:.0f}, {:.0f}], \"copy_TB_s\": {:.3f}, \"limit_tokens_s\": {:.0f}, "
-      "\"fraction\": {:.3f}, \"first_run_s\": {:.2f}, \"graphs\": {}, \"early\": {}, \"overlap\": {}, \"hopper_rows\": {}, \"invariant\": {}, \"top_p\": {}}}\n",
-      f.model, f.batch, f.prompt, f.tokens, middle, 1e3 * f.batch / middle, whole[whole.size() / 2], decode.front(), decode.back(),
-      bandwidth / 1e12, limit, middle / limit, preparation, f.graphs, f.early, !f.sync, f.hopper_rows, f.invariant, f.top_p);
+      "{{\"model\": \"{}\", \"batch\": {}, \"prompt\": {}, \"new\": {}, \"decode_tokens_s\": {:.0f}, "
+      "\"step_ms\": {:.4f}, "
+      "\"whole_tokens_s\": {:.0f}, \"spread\": [{:.0f}, {:.0f}], \"copy_TB_s\": {:.3f}, \"limit_tokens_s\": "
+      "{:.0f}, "
+      "\"fraction\": {:.3f}, \"first_run_s\": {:.2f}, \"graphs\": {}, \"early\": {}, \"overlap\": {}, "
+      "\"hopper_rows\": {}, \"invariant\": {}, \"top_p\": {}}}\n",
+      f.model, f.batch, f.prompt, f.tokens, middle, 1e3 * f.batch / middle, whole[whole.size() / 2],
+      decode.front(), decode.back(), bandwidth / 1e12, limit, middle / limit, preparation, f.graphs, f.early,
+      !f.sync, f.hopper_rows, f.invariant, f.top_p);
 }
 
 Flags flags_of(int argc, char** argv) {
@@ -190,22 +200,34 @@ Flags flags_of(int argc, char** argv) {
       if (++i == argc) fail_usage("{} needs a value", name);
       return std::string(argv[i]);
     };
-    if (name == "--model") f.model = value();
+    if (name == "--model")
+      f.model = value();
     else if (name == "--batch") {
       f.batches.clear();
-      for (std::stringstream list(value()); std::getline(list, number, ',');) f.batches.push_back(std::stoi(number));
-    }
-    else if (name == "--prompt") f.prompt = std::stoi(value());
-    else if (name == "--new") f.tokens = std::stoi(value());
-    else if (name == "--runs") f.runs = std::stoi(value());
-    else if (name == "--hopper-rows") f.hopper_rows = std::stoi(value());
-    else if (name == "--top-p") f.top_p = std::stod(value());
-    else if (name == "--no-graphs") f.graphs = false;
-    else if (name == "--no-early") f.early = false;
-    else if (name == "--sync") f.sync = true;
-    else if (name == "--profile") f.profile = true;
-    else if (name == "--invariant") f.invariant = true;
-    else fail_usage("unknown argument {}", name);
+      for (std::stringstream list(value()); std::getline(list, number, ',');)
+        f.batches.push_back(std::stoi(number));
+    } else if (name == "--prompt")
+      f.prompt = std::stoi(value());
+    else if (name == "--new")
+      f.tokens = std::stoi(value());
+    else if (name == "--runs")
+      f.runs = std::stoi(value());
+    else if (name == "--hopper-rows")
+      f.hopper_rows = std::stoi(value());
+    else if (name == "--top-p")
+      f.top_p = std::stod(value());
+    else if (name == "--no-graphs")
+      f.graphs = false;
+    else if (name == "--no-early")
+      f.early = false;
+    else if (name == "--sync")
+      f.sync = true;
+    else if (name == "--profile")
+      f.profile = true;
+    else if (name == "--invariant")
+      f.invariant = true;
+    else
+      fail_usage("unknown argument {}", name);
   }
   return f;
 }

@@ -4,11 +4,17 @@ of the families that Cohort knows.
 
     python tests/golden/make_chat_golden.py SMOLLM2
 
-SMOLLM2 is the folder that make_smollm2.py made. The other templates are the models' own, as the package trl carries
-them for comparison (Qwen: Apache-2.0; Llama: its community licence), and variants of them in other spellings.
-Llama-3.2's template writes the day of rendering; the golden text has 01 Feb 2003 there.
+SMOLLM2 is the folder that make_smollm2.py made. Qwen's templates are the models' own (Apache-2.0), as the package trl
+carries them for comparison, and variants of them in other spellings. Llama's are under its community licence and not
+kept here: LLAMA below says anew what they say of conversations without tools, and is checked against the originals in
+trl. Llama-3.2's template writes the day of rendering; the golden text has 01 Feb 2003 there.
 
-Made with transformers 5.23.0, trl 1.16.0.
+    python tests/golden/make_chat_golden.py --originals FOLDER
+
+copies the originals to FOLDER/chat_templates for ChatTemplateTest.KnowsLlamasOwnTemplates, which looks for them in
+$COHORT_TEST_MODELS.
+
+Made with transformers 5.24.0, trl 1.16.0.
 """
 import importlib.util
 import json
@@ -35,16 +41,50 @@ CONVERSATIONS = [
     [(USER, "call"), (ASSISTANT, "ok"), (TOOL, "r1"), (TOOL, "r2"), (ASSISTANT, "done")],
 ]
 
+LLAMA_TURNS = """
+{%- for turn in turns %}
+    {{- '<|start_header_id|>' ~ turn.role ~ '<|end_header_id|>\\n\\n' ~ (turn.content | trim) ~ '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}
+"""
+LLAMA_HEAD = """{%- set spoken = messages[0].role == 'system' %}
+{%- set turns = messages[(1 if spoken else 0):] %}
+{{- bos_token ~ '<|start_header_id|>system<|end_header_id|>\\n\\nCutting Knowledge Date: December 2023' }}
+{{- '\\nToday Date: ' ~ DAY ~ '\\n\\n' }}
+{%- if spoken %}
+    {{- messages[0].content | trim }}
+{%- endif %}
+{{- '<|eot_id|>' }}"""
+LLAMA = {"llama3": "{{- bos_token }}\n{%- set turns = messages %}" + LLAMA_TURNS,
+         "llama3.1": LLAMA_HEAD.replace("DAY", "date_string | default('26 Jul 2024')") + LLAMA_TURNS,
+         "llama3.2": LLAMA_HEAD.replace("DAY", "date_string | default(strftime_now('%d %b %Y'))") + LLAMA_TURNS}
+
 
 def tokenizer(bos):
     inner = Tokenizer(models.WordLevel({"<unk>": 0, "<|begin_of_text|>": 1}, unk_token="<unk>"))
     return PreTrainedTokenizerFast(tokenizer_object=inner, **({"bos_token": bos} if bos else {}))
 
 
+def trl_folder():
+    return os.path.join(importlib.util.find_spec("trl").submodule_search_locations[0], "chat_templates")
+
+
+def copy_originals(to):
+    os.makedirs(to, exist_ok=True)
+    for name in LLAMA:
+        file = name.replace(".", "_") + ".jinja"
+        with open(os.path.join(trl_folder(), file), "rb") as a, open(os.path.join(to, file), "wb") as b:
+            b.write(a.read())
+
+
 def main():
+    if len(sys.argv) == 3 and sys.argv[1] == "--originals":
+        return copy_originals(os.path.join(sys.argv[2], "chat_templates"))
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    folder = os.path.join(importlib.util.find_spec("trl").submodule_search_locations[0], "chat_templates")
+    folder = trl_folder()
 
     def trl(name):
         with open(os.path.join(folder, name + ".jinja"), encoding="utf-8") as f:
@@ -87,9 +127,7 @@ def main():
         "qwen3": (qwen3, None),
         "qwen3 first": (first_qwen3, None),
         "qwen3 instruct": (trl("qwen3_instruct_2507"), None),
-        "llama3": (trl("llama3"), llama),
-        "llama3.1": (trl("llama3_1"), llama),
-        "llama3.2": (trl("llama3_2"), llama),
+        **{name: (source, llama) for name, source in LLAMA.items()},
     }
     out = []
     for name, (source, bos) in templates.items():
@@ -105,6 +143,11 @@ def main():
             render = lambda **k: t.apply_chat_template(messages, tokenize=False, **k, **more)
             plain, prompt, off = render(), render(add_generation_prompt=True), render(add_generation_prompt=True, enable_thinking=False)
             assert prompt.startswith(plain) and off.startswith(prompt)
+            if name in LLAMA:
+                original = tokenizer(bos)
+                original.chat_template = trl(name.replace(".", "_"))
+                for k in {}, {"add_generation_prompt": True}:
+                    assert render(**k) == original.apply_chat_template(messages, tokenize=False, **k, **more), name
             renders.append([plain, prompt[len(plain):], off[len(prompt):]])
         out.append({"name": name, "template": source, "bos": bos, "renders": renders})
     unknown = {"zephyr": "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token }}{% endfor %}",
@@ -112,7 +155,7 @@ def main():
                "chatml with text between": loop.replace("{% endfor %}", "\n\n{% endfor %}"),
                "chatml without role": loop.replace("message['role']", "'user'"),
                "qwen3 that keeps thoughts": qwen3.replace("loop.index0 > ns.last_query_index", "true"),
-               "llama3.1 of another day": trl("llama3_1").replace("26 Jul 2024", "27 Jul 2024"),
+               "llama3.1 of another day": LLAMA["llama3.1"].replace("26 Jul 2024", "27 Jul 2024"),
                "unclosed": loop[:-20], "empty": ""}
     path = os.path.join(HERE, "chat_templates.json")
     with open(path, "w", encoding="utf-8", newline="\n") as f:

@@ -71,7 +71,8 @@ TEST_F(TrainProcess, WorkersJoinAndLeaveARunningJob) {
     return integer("SELECT COUNT(*) FROM completions WHERE " + column + " = '" + name + "'") > 0;
   };
   Process rollout(folder + "/a", {"rollout", "--join", endpoint, "--name", "extra-rollout"});
-  Process reward(folder + "/b", {"reward", "--join", endpoint, "--name", "extra-reward", "--concurrency", "1"});
+  Process reward(folder + "/b",
+                 {"reward", "--join", endpoint, "--name", "extra-reward", "--concurrency", "1"});
   EXPECT_TRUE(
       p.until([&] { return worked("worker", "extra-rollout") && worked("graded_by", "extra-reward"); }, 30));
   rollout.signal(SIGKILL), reward.signal(SIGKILL);
@@ -82,6 +83,24 @@ TEST_F(TrainProcess, WorkersJoinAndLeaveARunningJob) {
   EXPECT_EQ(out.code, 1) << out.output << out.error;
   EXPECT_TRUE(p.all_gone(0));
   expect_whole(checkpointed(), 4);
+}
+
+// The coordinator's last words did not reach it, for it was gone without any: it looks for another for a while and leaves.
+TEST_F(TrainProcess, AJoinedWorkerThatNobodyDismissedGivesUp) {
+  std::filesystem::create_directory(folder + "/a");
+  Process p(folder, train({"run.total_steps=100000"}));
+  ASSERT_TRUE(reaches(p, 1)) << p.output();
+  const std::string endpoint = read_text(dir() + "/coordinator.endpoint")
+                                   .substr(0, read_text(dir() + "/coordinator.endpoint").find('\n'));
+  Process reward(folder + "/a", {"reward", "--join", endpoint, "--name", "extra", "--give-up", "1.5"});
+  ASSERT_TRUE(
+      p.until([&] { return integer("SELECT COUNT(*) FROM completions WHERE graded_by='extra'") > 0; }, 30));
+  p.signal(SIGKILL);
+  EXPECT_TRUE(p.all_gone(10));
+  const Outcome out = reward.wait(20);
+  EXPECT_EQ(out.code, 1);
+  EXPECT_THAT(out.error, testing::EndsWith("cohort-reward: no answer from the coordinator at " + endpoint +
+                                           " for 1.5 s\n"));
 }
 
 TEST_F(TrainProcess, UnderMpirun) {

@@ -57,16 +57,24 @@ class Both {
   T* device_ = nullptr;
 };
 
-inline float number(float x) { return x; }
-inline float number(__nv_bfloat16 x) { return __bfloat162float(x); }
-inline __nv_bfloat16 bf(float x) { return __float2bfloat16_rn(x); }
+inline float number(float x) {
+  return x;
+}
+inline float number(__nv_bfloat16 x) {
+  return __bfloat162float(x);
+}
+inline __nv_bfloat16 bf(float x) {
+  return __float2bfloat16_rn(x);
+}
 
 template <class T>
 void fill(std::vector<T>& v, std::mt19937& rng, float scale = 1) {
   std::normal_distribution<float> normal(0, scale);
   for (T& x : v) {
-    if constexpr (std::is_same_v<T, float>) x = normal(rng);
-    else x = bf(normal(rng));
+    if constexpr (std::is_same_v<T, float>)
+      x = normal(rng);
+    else
+      x = bf(normal(rng));
   }
 }
 

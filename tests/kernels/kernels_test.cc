@@ -26,9 +26,11 @@ TEST(Kernels, RmsNormWithResidual) {
     for (int rows : {1, 5})
       for (int what = 0; what < 4; ++what) {
         const int splits = what == 1 ? 3 : 0;
-        Both<bf16> x(size_t(rows) * hidden), delta(x.host.size()), bias{size_t(hidden)}, weight{size_t(hidden)}, y(x.host.size(), kPoison);
+        Both<bf16> x(size_t(rows) * hidden), delta(x.host.size()), bias{size_t(hidden)},
+            weight{size_t(hidden)}, y(x.host.size(), kPoison);
         Both<float> partial(size_t(splits) * x.host.size());
-        fill(x.host, rng), fill(delta.host, rng), fill(bias.host, rng), fill(weight.host, rng), fill(partial.host, rng);
+        fill(x.host, rng), fill(delta.host, rng), fill(bias.host, rng), fill(weight.host, rng),
+            fill(partial.host, rng);
         RmsNormParams p;
         p.rows = rows, p.hidden = hidden, p.splits = splits, p.eps = 1e-5f;
         RmsNormParams want = p;
@@ -72,7 +74,8 @@ TEST(Kernels, PrepareEmbedAndGather) {
   Both<Row> rows(size_t{count}), gathered(size_t{5});
   Both<int32_t> table(size_t(slots) * stride, -7), last(size_t{slots}), index(size_t{5});
   Both<uint32_t> turn(size_t{4});
-  Both<bf16> embedding(size_t(vocab) * hidden), x(size_t(count) * hidden, kPoison), y(size_t(5) * hidden, kPoison);
+  Both<bf16> embedding(size_t(vocab) * hidden), x(size_t(count) * hidden, kPoison),
+      y(size_t(5) * hidden, kPoison);
   fill(embedding.host, rng);
   for (int32_t& t : last.host) t = int32_t(rng() % vocab);
   for (uint32_t t = 0; t < 3; ++t) {  // the two buffers by turns
@@ -80,9 +83,11 @@ TEST(Kernels, PrepareEmbedAndGather) {
     std::vector<Row> want(count);
     for (int i = 0; i < count; ++i) {
       Row& r = pinned[(t & 1) * count + uint32_t(i)] = {};
-      pinned[((t + 1) & 1) * count + uint32_t(i)].slot = 1, pinned[((t + 1) & 1) * count + uint32_t(i)].token = 49;
+      pinned[((t + 1) & 1) * count + uint32_t(i)].slot = 1,
+                                     pinned[((t + 1) & 1) * count + uint32_t(i)].token = 49;
       if (i % 7 == 3) continue;  // padding
-      r.slot = i % slots, r.position = (i / slots) * kPageTokens, r.token = i % 3 ? int32_t(rng() % vocab) : -1;
+      r.slot = i % slots, r.position = (i / slots) * kPageTokens,
+      r.token = i % 3 ? int32_t(rng() % vocab) : -1;
       r.new_page = i % 2 ? i : -1;
       want[size_t(i)] = r;
       if (r.token < 0) want[size_t(i)].token = last.host[size_t(r.slot)];
@@ -90,7 +95,8 @@ TEST(Kernels, PrepareEmbedAndGather) {
     }
     table.up(), rows.up(), x.up(), y.up(), last.up(), embedding.up();
     if (t == 0) turn.up();
-    prepare_rows({pinned, count, rows.device(), table.device(), stride, last.device(), turn.device(), count}, nullptr);
+    prepare_rows({pinned, count, rows.device(), table.device(), stride, last.device(), turn.device(), count},
+                 nullptr);
     embed(rows.device(), count, embedding.device(), hidden, x.device(), nullptr, true);
     index.host = {4, 299, -1, 0, 17};
     gather_rows(index.up(), 5, x.device(), hidden, y.device(), rows.device(), gathered.up(), nullptr, true);
@@ -108,7 +114,8 @@ TEST(Kernels, PrepareEmbedAndGather) {
     const auto wy = y.down();
     for (size_t i = 0; i < 5; ++i)
       for (size_t j = 0; j < size_t(hidden); ++j)
-        ASSERT_EQ(number(wy[i * hidden + j]), index.host[i] < 0 ? 0.0f : number(wx[size_t(index.host[i]) * hidden + j]));
+        ASSERT_EQ(number(wy[i * hidden + j]),
+                  index.host[i] < 0 ? 0.0f : number(wx[size_t(index.host[i]) * hidden + j]));
     EXPECT_EQ(gathered.down()[0].token, want[4].token);
     EXPECT_EQ(gathered.down()[2].slot, -1);
   }
@@ -118,8 +125,11 @@ TEST(Kernels, PrepareEmbedAndGather) {
 // A cache with sequences of given lengths in scattered pages; everything not written is NaN.
 struct Cache {
   Cache(std::mt19937& rng, int kv_heads, int d, const std::vector<int>& lengths, int most)
-      : stride(most / kPageTokens + 1), kv_heads(kv_heads), d(d),
-        pages(lengths.size() * size_t(stride) * size_t(2 * kv_heads * kPageTokens * d), kPoison), table(lengths.size() * size_t(stride)) {
+      : stride(most / kPageTokens + 1),
+        kv_heads(kv_heads),
+        d(d),
+        pages(lengths.size() * size_t(stride) * size_t(2 * kv_heads * kPageTokens * d), kPoison),
+        table(lengths.size() * size_t(stride)) {
     std::iota(table.host.begin(), table.host.end(), 0);
     std::shuffle(table.host.begin(), table.host.end(), rng);
     std::normal_distribution<float> normal;
@@ -128,7 +138,8 @@ struct Cache {
       for (int t = 0; t < lengths[s]; ++t)
         for (int h = 0; h < 2 * kv_heads; ++h)
           for (int i = 0; i < d; ++i)
-            kv.head(kv.table[s * size_t(stride) + size_t(t / kPageTokens)], h / kv_heads, h % kv_heads)[t % kPageTokens * d + i] = bf(normal(rng));
+            kv.head(kv.table[s * size_t(stride) + size_t(t / kPageTokens)], h / kv_heads,
+                    h % kv_heads)[t % kPageTokens * d + i] = bf(normal(rng));
   }
   KvPages host() { return {pages.host.data(), table.host.data(), stride, kv_heads, d}; }
   KvPages up() { return {pages.up(), table.up(), stride, kv_heads, d}; }
@@ -139,14 +150,18 @@ struct Cache {
 };
 
 struct Rotary {
-  Rotary(std::mt19937& rng, int d, int positions, bool norms) : turns(size_t(positions) * size_t(d) / 2), q(size_t(d)), k(size_t(d)), norms(norms) {
+  Rotary(std::mt19937& rng, int d, int positions, bool norms)
+      : turns(size_t(positions) * size_t(d) / 2), q(size_t(d)), k(size_t(d)), norms(norms) {
     for (size_t i = 0; i < turns.host.size(); ++i) {
-      const float angle = float(i / size_t(d / 2)) * std::pow(10000.0f, -2.0f * float(i % size_t(d / 2)) / float(d));
+      const float angle =
+          float(i / size_t(d / 2)) * std::pow(10000.0f, -2.0f * float(i % size_t(d / 2)) / float(d));
       turns.host[i] = {std::cos(angle), std::sin(angle)};
     }
     fill(q.host, rng), fill(k.host, rng);
   }
-  RopeParams host() { return {turns.host.data(), norms ? q.host.data() : nullptr, norms ? k.host.data() : nullptr, 1e-6f}; }
+  RopeParams host() {
+    return {turns.host.data(), norms ? q.host.data() : nullptr, norms ? k.host.data() : nullptr, 1e-6f};
+  }
   RopeParams up() { return {turns.up(), norms ? q.up() : nullptr, norms ? k.up() : nullptr, 1e-6f}; }
   Both<float2> turns;
   Both<bf16> q, k;
@@ -155,12 +170,18 @@ struct Rotary {
 
 // The QKV product in either form.
 struct Qkv {
-  Qkv(std::mt19937& rng, int rows, int width, int splits) : rows(rows), width(width), splits(splits),
-      whole(splits ? 0 : size_t(rows) * size_t(width)), bias(size_t(width)), partial(size_t(splits) * size_t(rows) * size_t(width)) {
+  Qkv(std::mt19937& rng, int rows, int width, int splits)
+      : rows(rows),
+        width(width),
+        splits(splits),
+        whole(splits ? 0 : size_t(rows) * size_t(width)),
+        bias(size_t(width)),
+        partial(size_t(splits) * size_t(rows) * size_t(width)) {
     fill(whole.host, rng), fill(bias.host, rng), fill(partial.host, rng, 0.5f);
   }
   QkvSource of(const bf16* w, const float* p, const bf16* b) {
-    return splits ? QkvSource{nullptr, p, splits, int64_t(rows) * width, b, width} : QkvSource{w, nullptr, 0, 0, nullptr, width};
+    return splits ? QkvSource{nullptr, p, splits, int64_t(rows) * width, b, width}
+                  : QkvSource{w, nullptr, 0, 0, nullptr, width};
   }
   QkvSource host() { return of(whole.host.data(), partial.host.data(), bias.host.data()); }
   QkvSource up() { return of(whole.up(), partial.up(), bias.up()); }
@@ -176,7 +197,8 @@ struct Heads {
 TEST(Kernels, DecodeAttention) {
   NEEDS_GPU();
   std::mt19937 rng(4);
-  for (const Heads& shape : {Heads{14, 2, 64}, Heads{12, 2, 128}, Heads{4, 4, 32}, Heads{9, 3, 64}, Heads{16, 1, 128}, Heads{16, 8, 128}})
+  for (const Heads& shape : {Heads{14, 2, 64}, Heads{12, 2, 128}, Heads{4, 4, 32}, Heads{9, 3, 64},
+                             Heads{16, 1, 128}, Heads{16, 8, 128}})
     for (int splits_of_qkv : {0, 5})
       for (const auto& [split_tokens, most] : {std::pair(512, 400), std::pair(64, 700)}) {
         std::vector<int> lengths = {0, 1, 15, 16, 17, 63, 64, 65, most - 1, most / 2};
@@ -203,11 +225,14 @@ TEST(Kernels, DecodeAttention) {
         p.partial = partial.up(), p.counters = counters.up();
         decode_attention(p, nullptr, false);
         const auto first = out.down();
-        decode_attention(p, nullptr, true);  // the same again: the new token is written twice, the counters were left zero
+        decode_attention(
+            p, nullptr, true);  // the same again: the new token is written twice, the counters were left zero
         std::vector<bf16> expected(out.host.size(), bf(7));
-        want.rows = rows.data(), want.qkv = qkv.host(), want.rope = rope.host(), want.kv = cache.host(), want.out = expected.data();
+        want.rows = rows.data(), want.qkv = qkv.host(), want.rope = rope.host(), want.kv = cache.host(),
+        want.out = expected.data();
         decode_attention_reference(want);
-        EXPECT_LT(distance(first, expected), 2 * kBf16) << shape.heads << "/" << shape.kv_heads << " of " << shape.d << " splits " << splits;
+        EXPECT_LT(distance(first, expected), 2 * kBf16)
+            << shape.heads << "/" << shape.kv_heads << " of " << shape.d << " splits " << splits;
         EXPECT_EQ(distance(out.down(), first), 0);
         for (int32_t c : counters.down()) EXPECT_EQ(c, 0);
         std::vector<bf16> got_pages = cache.pages.down(), want_pages = cache.pages.host;
@@ -222,13 +247,16 @@ TEST(Kernels, DecodeAttention) {
           DecodeAttentionParams single = p;
           single.rows = one.up(), single.count = 1;
           single.qkv = qkv.up();
-          if (splits_of_qkv) single.qkv.partial += i * qkv.width;
-          else single.qkv.whole += i * qkv.width;
+          if (splits_of_qkv)
+            single.qkv.partial += i * qkv.width;
+          else
+            single.qkv.whole += i * qkv.width;
           Both<bf16> alone(size_t(shape.heads * shape.d));
           single.out = alone.up();
           decode_attention(single, nullptr, false);
           const auto bits = alone.down();
-          for (size_t j = 0; j < bits.size(); ++j) ASSERT_EQ(number(bits[j]), number(first[size_t(i) * bits.size() + j]));
+          for (size_t j = 0; j < bits.size(); ++j)
+            ASSERT_EQ(number(bits[j]), number(first[size_t(i) * bits.size() + j]));
         }
       }
 }
@@ -238,7 +266,8 @@ TEST(Kernels, RopeWriteAndPrefillAttention) {
   std::mt19937 rng(5);
   for (const Heads& shape : {Heads{14, 2, 64}, Heads{12, 2, 128}, Heads{4, 4, 32}, Heads{9, 3, 64}})
     for (int splits : {0, 3}) {
-      const std::vector<std::pair<int, int>> chunks = {{0, 1}, {0, 2}, {0, 33}, {5, 40}, {64, 100}, {131, 17}, {250, 129}};  // past, tokens
+      const std::vector<std::pair<int, int>> chunks = {{0, 1},    {0, 2},    {0, 33},   {5, 40},
+                                                       {64, 100}, {131, 17}, {250, 129}};  // past, tokens
       std::vector<int> lengths;
       std::vector<Row> rows;
       std::vector<PrefillTile> tiles;
@@ -265,13 +294,18 @@ TEST(Kernels, RopeWriteAndPrefillAttention) {
       Both<bf16> q(size_t(count * shape.heads * shape.d), bf(7)), out(q.host.size(), bf(7));
       RopeWriteParams write{device_rows.up(), count, qkv.up(), rope.up(), shape.heads, cache.up(), q.up()};
       rope_write(write, nullptr, false);
-      PrefillAttentionParams p{device_tiles.up(), int(tiles.size()), q.device(), shape.heads, write.kv, 1 / std::sqrt(float(shape.d)), out.up()};
+      PrefillAttentionParams p{device_tiles.up(), int(tiles.size()), q.device(),
+                               shape.heads,       write.kv,          1 / std::sqrt(float(shape.d)),
+                               out.up()};
       prefill_attention(p, nullptr, true);
       std::vector<bf16> wq(q.host.size(), bf(7)), wout(q.host.size(), bf(7));
-      rope_write_reference({rows.data(), count, qkv.host(), rope.host(), shape.heads, cache.host(), wq.data()});
-      prefill_attention_reference({tiles.data(), int(tiles.size()), wq.data(), shape.heads, cache.host(), p.scale, wout.data()});
+      rope_write_reference(
+          {rows.data(), count, qkv.host(), rope.host(), shape.heads, cache.host(), wq.data()});
+      prefill_attention_reference(
+          {tiles.data(), int(tiles.size()), wq.data(), shape.heads, cache.host(), p.scale, wout.data()});
       EXPECT_LT(distance(q.down(), wq), kBf16) << shape.heads;
-      EXPECT_LT(distance(out.down(), wout), 2 * kBf16) << shape.heads << "/" << shape.kv_heads << " of " << shape.d;
+      EXPECT_LT(distance(out.down(), wout), 2 * kBf16)
+          << shape.heads << "/" << shape.kv_heads << " of " << shape.d;
     }
 }
 
@@ -290,7 +324,8 @@ TEST(Kernels, HopperGemm) {
   NEEDS_GPU();
   std::mt19937 rng(6);
   constexpr int most = 300;
-  for (const auto& [n, k] : {std::pair(1152, 896), std::pair(896, 200), std::pair(48, 72), std::pair(61, 64), std::pair(160, 1000)}) {
+  for (const auto& [n, k] : {std::pair(1152, 896), std::pair(896, 200), std::pair(48, 72), std::pair(61, 64),
+                             std::pair(160, 1000)}) {
     Both<bf16> w(size_t(n) * size_t(k)), x(size_t(most) * size_t(k));
     fill(w.host, rng), fill(x.host, rng);
     w.up(), x.up();
@@ -298,8 +333,9 @@ TEST(Kernels, HopperGemm) {
     std::vector<float> bits;  // of row 0, whatever m and the tile
     for (int m : {1, 16, 64, 65, 100, 128, 257, 300})
       for (const HopperGemmTile& tile : hopper_gemm_tiles()) {
-        const std::string what = std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) + " tile " +
-                                 std::to_string(tile.warpgroups) + "/" + std::to_string(tile.columns);
+        const std::string what = std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) +
+                                 " tile " + std::to_string(tile.warpgroups) + "/" +
+                                 std::to_string(tile.columns);
         const std::vector<float> want(all.begin(), all.begin() + int64_t(m) * n);
         HopperGemmParams p{x.device(), w.device(), m, n, k, 1, nullptr, 0, GemmOut::partial};
         for (int splits : {1, hopper_gemm_splits(n, k, 132)}) {
@@ -334,7 +370,8 @@ TEST(Kernels, HopperGemm) {
         std::vector<float> expected(size_t(m) * size_t(n / 2));
         for (int i = 0; i < m; ++i)
           for (int j = 0; j < n / 2; ++j) {
-            const float gate = want[size_t(i * n + j / 8 * 16 + j % 8)], up = want[size_t(i * n + j / 8 * 16 + 8 + j % 8)];
+            const float gate = want[size_t(i * n + j / 8 * 16 + j % 8)],
+                        up = want[size_t(i * n + j / 8 * 16 + 8 + j % 8)];
             expected[size_t(i * (n / 2) + j)] = gate / (1 + std::exp(-gate)) * up;
           }
         ASSERT_LT(distance(h.down(), expected), kBf16) << what;
@@ -369,8 +406,10 @@ TEST(Kernels, CublasProducts) {
     y.host = old.host;
     y.up();
     gemm.run(p, nullptr);
-    if (what == 1) EXPECT_LT(distance(wide.down(), want), 1e-5);
-    else EXPECT_LT(distance(y.down(), want), kBf16) << what;
+    if (what == 1)
+      EXPECT_LT(distance(wide.down(), want), 1e-5);
+    else
+      EXPECT_LT(distance(y.down(), want), kBf16) << what;
   }
 }
 

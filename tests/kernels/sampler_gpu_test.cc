@@ -32,7 +32,8 @@ Row row_of(const Sampling& s, double uniform) {
 std::vector<SampledToken> run(std::vector<float> logits, int64_t vocab, const std::vector<Row>& rows) {
   const int64_t stride = (vocab + 3) / 4 * 4, count = int64_t(rows.size());
   Both<float> l(size_t(count * stride), NAN);
-  for (int64_t i = 0; i < count; ++i) std::copy_n(logits.begin() + i * vocab, vocab, l.host.begin() + i * stride);
+  for (int64_t i = 0; i < count; ++i)
+    std::copy_n(logits.begin() + i * vocab, vocab, l.host.begin() + i * stride);
   Both<Row> r(rows.size());
   r.host = rows;
   Both<SamplerPiece> pieces(size_t(count * ((vocab + kSamplerPiece - 1) / kSamplerPiece)));
@@ -51,9 +52,18 @@ TEST(GpuSampler, AgreesWithTheCpu) {
   NEEDS_GPU();
   std::mt19937 rng(1);
   std::normal_distribution<float> normal;
-  const std::vector<Sampling> kinds = {{1},           {0.7},          {0},           {1, 50},        {1, 0, 0.9},
-                                       {0.8, 40, .95}, {1, 0, 1, 0.1}, {1, 1},        {1.3, 0, 0.999}, {1, 0, 0},
-                                       {0.5, 7, 0.5, 0.2}, {1, 5000, 0.99, 1e-4}};
+  const std::vector<Sampling> kinds = {{1},
+                                       {0.7},
+                                       {0},
+                                       {1, 50},
+                                       {1, 0, 0.9},
+                                       {0.8, 40, .95},
+                                       {1, 0, 1, 0.1},
+                                       {1, 1},
+                                       {1.3, 0, 0.999},
+                                       {1, 0, 0},
+                                       {0.5, 7, 0.5, 0.2},
+                                       {1, 5000, 0.99, 1e-4}};
   for (int64_t vocab : {1, 3, 61, 4096, 4097, 32000, 151936})
     for (float spread : {1.0f, 6.0f}) {
       std::vector<Row> rows;
@@ -88,12 +98,15 @@ TEST(GpuSampler, ARowDoesNotDependOnItsBatch) {
   std::mt19937 rng(2);
   const int64_t vocab = 50000;
   std::vector<Row> rows;
-  for (int i = 0; i < 40; ++i) rows.push_back(row_of(i % 2 ? Sampling{1} : Sampling{0.9, 100, 0.95, 0.01}, uniform_at(1, uint64_t(i), 0, 0)));
+  for (int i = 0; i < 40; ++i)
+    rows.push_back(
+        row_of(i % 2 ? Sampling{1} : Sampling{0.9, 100, 0.95, 0.01}, uniform_at(1, uint64_t(i), 0, 0)));
   std::vector<float> logits(rows.size() * size_t(vocab));
   fill(logits, rng, 3);
   const auto together = run(logits, vocab, rows);
   for (size_t i : {0, 1, 17, 38, 39}) {
-    const auto alone = run({logits.begin() + int64_t(i) * vocab, logits.begin() + int64_t(i + 1) * vocab}, vocab, {rows[i]});
+    const auto alone =
+        run({logits.begin() + int64_t(i) * vocab, logits.begin() + int64_t(i + 1) * vocab}, vocab, {rows[i]});
     EXPECT_EQ(alone[0].token, together[i].token);
     EXPECT_EQ(alone[0].logprob, together[i].logprob);
   }
@@ -114,7 +127,8 @@ TEST(GpuSampler, FrequenciesAreTheDistributions) {
     double before = 0;
     for (size_t i = 0; i < order.size(); ++i) {
       const double w = weights[order[i]];
-      const bool kept = (s.top_k == 0 || int(i) < s.top_k) && before < s.top_p * all && w >= s.min_p * weights[order[0]];
+      const bool kept =
+          (s.top_k == 0 || int(i) < s.top_k) && before < s.top_p * all && w >= s.min_p * weights[order[0]];
       if (kept) p[order[i]] = w;
       before += w;
     }
@@ -145,7 +159,8 @@ TEST(GpuSampler, FrequenciesAreTheDistributions) {
       }
       chi += (got - expected) * (got - expected) / expected, ++degrees;
     }
-    EXPECT_LT(chi, degrees + 5 * std::sqrt(2.0 * degrees) + 15) << "top_k " << s.top_k << " top_p " << s.top_p;
+    EXPECT_LT(chi, degrees + 5 * std::sqrt(2.0 * degrees) + 15)
+        << "top_k " << s.top_k << " top_p " << s.top_p;
   }
 }
 
@@ -153,7 +168,7 @@ TEST(GpuSampler, OddLogits) {
   NEEDS_GPU();
   const int64_t vocab = 8000;
   std::vector<float> logits(5 * vocab, 0.0f);
-  std::fill_n(logits.begin(), vocab, NAN);                             // nothing to sample
+  std::fill_n(logits.begin(), vocab, NAN);  // nothing to sample
   for (int64_t i = 0; i < vocab; ++i) logits[size_t(vocab + i)] = i == 4500 ? 1.0f : NAN;
   logits[size_t(2 * vocab) + 7000] = INFINITY;
   std::fill_n(logits.begin() + 3 * vocab, vocab, -INFINITY);

@@ -71,10 +71,20 @@ CREATE TABLE evals(version INT, prompts INT, samples INT, pass_at_1 REAL, low RE
 INSERT INTO evals VALUES(0,64,4,0.25,0.2,0.3),(2,64,4,0.5,0.45,0.55);
 )sql";
 
+std::string operator""_line(const char* text, size_t size) {
+  std::string out(text, size);
+  std::erase(out, '\n');
+  return out;
+}
+
 TEST_F(ReportTest, ReadsStepsEvalsSamplesAndStatus) {
   ledger(kLedger);
   std::ofstream(folder + "/status.jsonl")
-      << R"({"seconds":1,"wait_share":{"rollout":0.5,"reward":0.1,"learner":0.2}})"
+      << R"({"seconds":1,"step":0,"wait_share":{"rollout":0.5,"reward":0.1,"learner":0.2},"workers":[
+{"role":"rollout","busy_s":1},{"role":"rollout","busy_s":3},{"role":"learner","busy_s":5,"wait_s":1}]})"_line
+      << "\n"
+      << R"({"seconds":9,"step":2,"workers":[
+{"role":"rollout","busy_s":2},{"role":"rollout","busy_s":5},{"role":"learner","busy_s":9.5,"wait_s":1}]})"_line
       << "\n{\"secon";
   const RunData run = read_run(folder, 5);
   ASSERT_EQ(run.steps.size(), 2u);
@@ -82,11 +92,11 @@ TEST_F(ReportTest, ReadsStepsEvalsSamplesAndStatus) {
   EXPECT_DOUBLE_EQ(run.steps[1].length_max, 50);
   EXPECT_DOUBLE_EQ(run.steps[1].lag_mean, 1);
   EXPECT_DOUBLE_EQ(run.steps[1].truncated, 0.5);
-  EXPECT_DOUBLE_EQ(run.steps[1].sample_s, 4);
+  EXPECT_DOUBLE_EQ(run.steps[1].sample_s, 2);
   EXPECT_EQ(run.groups_filtered, 1);
   EXPECT_EQ(run.verdicts.at("countdown passed").at(1), 1);
   EXPECT_EQ(run.metrics.at("kl").size(), 1u);  // NULL: the learner's value was not a number
-  EXPECT_EQ(run.status.size(), 1u);            // half a line, of a run that was killed
+  EXPECT_EQ(run.status.size(), 2u);            // and half a line, of a run that was killed
   ASSERT_EQ(run.samples.size(), 1u);
   EXPECT_EQ(run.samples[0].prompt, "1 2 3 = 6");
   EXPECT_EQ(run.samples[0].verdicts, "countdown failed");
@@ -97,6 +107,9 @@ TEST_F(ReportTest, ReadsStepsEvalsSamplesAndStatus) {
   for (const char* title :
        {"Reward", "Held-out accuracy", "Response length", "Staleness", "Time per side", "Wait share"})
     EXPECT_THAT(page, HasSubstr("<b>" + std::string(title) + "</b>"));
+  EXPECT_THAT(page, HasSubstr("<title>step 1: 0.75</title>")) << "sampling: 1.5 s of a worker in two steps";
+  EXPECT_THAT(page, HasSubstr("<title>step 1: 2.25</title>")) << "training: 4.5 s";
+  EXPECT_THAT(page, Not(HasSubstr("\n.s0{fill"))) << "that would fill the area of every line";
   for (const char* outside : {"http:", "https:", "src=", "href=", "@import", "<script"})
     EXPECT_THAT(page, Not(HasSubstr(outside)));
 }

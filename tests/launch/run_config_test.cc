@@ -73,6 +73,25 @@ TEST_F(RunConfigTest, EveryRecipeIsMadeOfKnownKeys) {
   EXPECT_GE(count, 4);
 }
 
+TEST_F(RunConfigTest, EveryRecipeIsARunThatCouldBegin) {
+  for (const auto& entry : std::filesystem::directory_iterator(COHORT_SOURCE_DIR "/launch/recipes")) {
+    SCOPED_TRACE(entry.path());
+    const TomlTable file = TomlTable::read(entry.path());
+    int purposes = 0;
+    const std::string model = folder + "/model", lines = folder + "/train.jsonl";
+    std::vector<std::string> places;
+    if (file.has("model")) places.push_back("model.path=" + model);
+    if (file.has("sft")) places.insert(places.end(), {"sft.model=" + model, "sft.train=" + lines});
+    if (file.has("data")) places.insert(places.end(), {"data.train=" + lines, "data.eval=" + lines});
+    for (Purpose purpose : {Purpose::train, Purpose::sft})
+      if (file.has(purpose == Purpose::train ? "data" : "sft")) {
+        EXPECT_NO_THROW(read_run_config(entry.path(), places, purpose));
+        ++purposes;
+      }
+    EXPECT_GE(purposes, 1);
+  }
+}
+
 TEST_F(RunConfigTest, RefusalsNameFileLineAndKey) {
   struct Case {
     std::string set, expected;
@@ -95,6 +114,7 @@ TEST_F(RunConfigTest, RefusalsNameFileLineAndKey) {
                         {"rollout.workers=-1", "rollout.workers = -1"},
                         {"grpo.loss_agg_mode=token", "token-mean"},
                         {"learner.ranks=1.5", "whole number"},
+                        {"grpo.overlong_buffer={enable=true,len=33}", "grpo.overlong_buffer.len = 33"},
                         {"nonsense", "section.key=value"}};
   for (const Case& c : cases) EXPECT_THAT(refusal(text(), {c.set}), HasSubstr(c.expected)) << c.set;
 }
@@ -102,7 +122,10 @@ TEST_F(RunConfigTest, RefusalsNameFileLineAndKey) {
 TEST_F(RunConfigTest, AFolderOfAnotherConfigurationIsRefusedAndLeftAlone) {
   { EXPECT_FALSE(RunFolder(read(text())).resumes()); }
   {
-    EXPECT_TRUE(RunFolder(read(text(), {"run.total_steps=500", "rollout.workers=3"})).resumes())
+    EXPECT_TRUE(
+        RunFolder(read(text(), {"run.total_steps=500", "rollout.workers=3", "run.eval_steps=5",
+                                "run.eval_prompts=8", "run.eval_samples=2", "async.max_num_gen_batches=0"}))
+            .resumes())
         << "these may change";
   }
   const std::string before = read_text(folder + "/run/run.toml");
@@ -119,6 +142,25 @@ TEST_F(RunConfigTest, AFolderOfAnotherConfigurationIsRefusedAndLeftAlone) {
     }
     EXPECT_EQ(read_text(folder + "/run/run.toml"), before);
   }
+}
+
+// rollout.weight_sync and async.partial_rollout are one choice under two names.
+TEST_F(RunConfigTest, PartialRolloutAndWeightSyncAreOneChoice) {
+  const auto choice = [&](const std::vector<std::string>& set) {
+    const RunConfig config = read(text(), set);
+    EXPECT_EQ(config.async.partial_rollout, config.rollout.weight_sync == WeightSync::in_flight);
+    return config.rollout.weight_sync;
+  };
+  EXPECT_EQ(choice({}), WeightSync::in_flight);
+  EXPECT_EQ(choice({"rollout.weight_sync=drain"}), WeightSync::drain);
+  EXPECT_EQ(choice({"async.partial_rollout=false"}), WeightSync::drain);
+  EXPECT_EQ(choice({"async.partial_rollout=true"}), WeightSync::in_flight);
+  EXPECT_EQ(choice({"async.partial_rollout=false", "rollout.weight_sync=drain"}), WeightSync::drain);
+  EXPECT_THAT(refusal(text(), {"async.partial_rollout=true", "rollout.weight_sync=drain"}),
+              testing::AllOf(HasSubstr("async.partial_rollout = true contradicts"),
+                             HasSubstr("rollout.weight_sync = \"drain\"")));
+  EXPECT_THAT(refusal(text(), {"async.partial_rollout=false", "rollout.weight_sync=in_flight"}),
+              HasSubstr("contradicts"));
 }
 
 TEST_F(RunConfigTest, AFolderInUseIsRefused) {
@@ -139,9 +181,26 @@ TEST(StatusLine, SaysWhatIsThereAndLeavesOutWhatIsNot) {
     "evals":[{"version":2,"pass_at_1":0.25,"low":0.2,"high":0.3}],"queues":{"completions_to_grade":2,"completions_grading":1},
     "waits":[{"who":"learner","for":"rollout"}]})");
   const std::string line = status_line(status, pace);
+  const auto long_run = nlohmann::json::parse(
+      R"({"step":123,"total_steps":2000,"reward_mean":0.593,"tokens_per_s":{"rollout":17000,"learner":19000},
+    "evals":[{"version":100,"pass_at_1":0.539,"low":0.5,"high":0.58}],
+    "queues":{"completions_sampling":308,"completions_to_grade":12,"groups_ready":24},
+    "waits":[{"who":"rollout","for":"learner"},{"who":"reward","for":"rollout"}]})");
   for (const char* part : {"step 3/4", "reward 0.500", "held-out 0.250 (0.200 to 0.300) at 2", "5.1k sampled",
                            "grading 3", "learner waits for rollout", "10 s left"})
     EXPECT_THAT(line, HasSubstr(part));
+  EXPECT_EQ(status_line(long_run, {}, 79),
+            "123/2000 rew 0.593 held 0.539 17k/19k t/s q 308/12/24 rollout>learner");
+  // on a terminal it has to fit, with all its facts from 80 columns on
+  for (size_t width : {200u, 119u, 100u, 79u}) {
+    const std::string fit = status_line(status, pace, width);
+    EXPECT_LE(fit.size(), width + 1) << fit;  // "±" is two bytes
+    for (const char* part :
+         {"3/4", "0.500", "held", "0.250", "5.1k", "90", "learner", "rollout", "10 s left"})
+      EXPECT_THAT(fit, HasSubstr(part)) << width;
+  }
+  EXPECT_THAT(status_line(status, pace, 79), HasSubstr("q 0/3/0 learner>rollout 10 s left"));
+  EXPECT_EQ(status_line(status, pace, 30).size(), 30u);
   EXPECT_THAT(status_line(nlohmann::json::object(), {}), HasSubstr("step 0/0"));
   EXPECT_FALSE(status_screen(nlohmann::json::object()).empty());
 }

@@ -5,20 +5,15 @@
 
 #include "learner/grpo_step.h"
 #include "learner/policy.h"
+#include "tests/learner/model/small_config.h"
 
 namespace cohort::testing {
 
 inline const bool one_thread = (set_compute_threads(1), true);
 
 inline ModelConfig tiny_config() {
-  ModelConfig c;
-  c.model_type = "llama";
-  c.vocab_size = 23, c.hidden_size = 16, c.intermediate_size = 24, c.num_layers = 2;
-  c.num_heads = 4, c.num_kv_heads = 2, c.head_dim = 4;
-  c.max_position_embeddings = 64;
-  c.tie_word_embeddings = true;
+  ModelConfig c = test::small_config("llama", {});
   c.eos_token_ids = {0};
-  c.initializer_range = 0.3;
   return c;
 }
 

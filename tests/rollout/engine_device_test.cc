@@ -42,7 +42,8 @@ struct Ran {
 };
 
 // The same requests on another runner and schedule.
-Ran run(const std::vector<EngineRequest>& requests, const Shape& shape, FakeRunnerOptions options, int32_t batched, uint32_t seed) {
+Ran run(const std::vector<EngineRequest>& requests, const Shape& shape, FakeRunnerOptions options,
+        int32_t batched, uint32_t seed) {
   options.overlaps = shape.overlaps, options.capacity = shape.capacity;
   FakeRunner runner(options);
   EngineOptions engine_options;

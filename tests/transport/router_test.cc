@@ -7,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "tests/transport/link_fixture.h"
 #include "transport/base/error.h"
 #include "transport/codec.h"
 #include "transport/endpoint.h"
@@ -16,15 +17,7 @@ namespace cohort {
 namespace {
 
 using namespace std::chrono_literals;
-
-Completion completion(GroupId group) {
-  Completion c;
-  c.group = group;
-  c.token_ids = {1, 2, 3};
-  c.logprobs = {-1, -2, -3};
-  c.versions = {{0, 3}};
-  return c;
-}
+using testing::completion;
 
 TEST(Router, FreePortAndPortInUse) {
   Router router("tcp://127.0.0.1:0");

@@ -17,6 +17,7 @@ class Error : public std::runtime_error {
  public:
   static constexpr int kFailed = 1;    // the work could not be done
   static constexpr int kBadUsage = 2;  // the command line or configuration is wrong
+  static constexpr int kFinal = 3;     // failed, and the same program started again would fail the same way
   explicit Error(const std::string& message, int exit_code = kFailed)
       : std::runtime_error(message), exit_code_(exit_code) {}
   int exit_code() const { return exit_code_; }
@@ -33,6 +34,12 @@ template <class... Args>
 template <class... Args>
 [[noreturn]] void fail_usage(fmt::format_string<Args...> format, Args&&... args) {
   throw Error(fmt::format(format, std::forward<Args>(args)...), Error::kBadUsage);
+}
+
+// For a process that others start again: this end is not to be tried anew.
+template <class... Args>
+[[noreturn]] void fail_final(fmt::format_string<Args...> format, Args&&... args) {
+  throw Error(fmt::format(format, std::forward<Args>(args)...), Error::kFinal);
 }
 
 // Runs `body` and turns what it throws into one line on stderr and an exit code (Error: its own; anything

@@ -4,6 +4,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <chrono>
 #include <memory>
 
 namespace cohort::log {
@@ -37,6 +38,8 @@ void init(const std::string& process_name, const std::string& file, Level to_std
   made->set_level(spdlog::level::debug);
   made->set_pattern("%Y-%m-%d %H:%M:%S.%e %-5l %n: %v");
   made->flush_on(spdlog::level::warn);
+  // A log that cannot be written (a full disk) must not fill the screen: what matters there is an Error as well.
+  made->set_error_handler([](const std::string&) {});
   logger() = made;
   spdlog::flush_every(std::chrono::seconds(1));
 }

@@ -287,6 +287,9 @@ TEST(GpuLearner, ARunsCheckpointGoesFromCpuToGpuAndBack) {
   Side later("cuda", "bfloat16");
   TrainingState(dir, 2, {{"run_id", "bf16"}}, later.policy, *later.updater, later.ranks).restore();
   EXPECT_EQ(parameters(later), parameters(rounded));
+  const WeightSet exact = exact_weights(*later.updater, tiny_config(), 4);
+  EXPECT_EQ(to_floats(exact), parameters(rounded));
+  EXPECT_NE(exact.data, later.policy.snapshot(4, DType::f32).data) << "what is exported is not rounded";
   EXPECT_EQ(later.policy.snapshot(0, DType::bf16).data, rounded.policy.snapshot(0, DType::bf16).data);
   fs::remove_all(dir);
 }

@@ -7,6 +7,7 @@
 
 #include "learner/model/decoder.h"
 #include "tests/learner/folder/temp_folder.h"
+#include "tests/learner/model/small_config.h"
 #include "transport/base/error.h"
 
 namespace cohort {
@@ -18,14 +19,7 @@ using torch::Tensor;
 const bool one_thread = (torch::set_num_threads(1), true);
 
 ModelConfig tiny(const std::string& type = "llama") {
-  ModelConfig c;
-  c.model_type = type;
-  c.vocab_size = 23, c.hidden_size = 16, c.intermediate_size = 24, c.num_layers = 2;
-  c.num_heads = 4, c.num_kv_heads = 2, c.head_dim = 6, c.max_position_embeddings = 64;
-  c.initializer_range = 0.3;
-  c.qkv_bias = type == "qwen2", c.qk_norm = type == "qwen3";
-  c.tie_word_embeddings = true;
-  return c;
+  return test::small_config(type, {.head_dim = 6});
 }
 
 struct Packed {

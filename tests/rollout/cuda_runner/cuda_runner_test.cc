@@ -30,13 +30,15 @@ ModelConfig small(const std::string& type, int64_t head_dim = 64) {
   c.model_type = type;
   c.vocab_size = 515, c.hidden_size = 256, c.intermediate_size = 344, c.num_layers = 3;
   c.num_heads = 6, c.num_kv_heads = 2, c.head_dim = head_dim, c.max_position_embeddings = 2048;
-  c.initializer_range = 0.04;  // logits about as spread as a trained model's: bf16 leaves a mean |d| of some thousandths
+  c.initializer_range =
+      0.04;  // logits about as spread as a trained model's: bf16 leaves a mean |d| of some thousandths
   c.qkv_bias = type == "qwen2", c.qk_norm = type == "qwen3";
   c.tie_word_embeddings = type != "llama";
   return c;
 }
 // Rounded to bf16, so that both sides have the same weights.
-std::shared_ptr<const WeightSet> weights_of(const ModelConfig& c, uint64_t seed, Version version = 0, DType dtype = DType::bf16) {
+std::shared_ptr<const WeightSet> weights_of(const ModelConfig& c, uint64_t seed, Version version = 0,
+                                            DType dtype = DType::bf16) {
   Decoder d(c, torch::kCPU, torch::kFloat);
   d.init_random(seed);
   WeightSet rounded = d.snapshot(version, DType::bf16);
@@ -58,8 +60,10 @@ std::vector<int32_t> random_tokens(std::mt19937& rng, size_t n, int32_t vocab = 
   return out;
 }
 
-std::map<std::pair<GroupId, uint32_t>, Completion> sample_all(ModelRunner& runner, const std::vector<EngineRequest>& requests,
-                                                              EngineOptions options = {}, uint64_t* preemptions = nullptr) {
+std::map<std::pair<GroupId, uint32_t>, Completion> sample_all(ModelRunner& runner,
+                                                              const std::vector<EngineRequest>& requests,
+                                                              EngineOptions options = {},
+                                                              uint64_t* preemptions = nullptr) {
   Engine engine(runner, nullptr, options);
   std::map<std::pair<GroupId, uint32_t>, Completion> all;
   for (const EngineRequest& r : requests) engine.add(r);
@@ -119,7 +123,8 @@ TEST(CudaRunner, LogProbsAreTheReferences) {
       const auto all = sample_all(*runner, requests, options);
       ASSERT_EQ(all.size(), 25u);
       const Mismatch m = mismatch(*reference, all);
-      std::printf("%s head_dim %d: mean |d| %.5f, KL %.2e on %zu tokens\n", type, int(head_dim), m.mean(), m.divergence(), m.tokens);
+      std::printf("%s head_dim %d: mean |d| %.5f, KL %.2e on %zu tokens\n", type, int(head_dim), m.mean(),
+                  m.divergence(), m.tokens);
       EXPECT_LT(m.mean(), 0.01) << type;
       EXPECT_LT(m.divergence(), 1e-3) << type;
       // score() takes the other path, all at once
@@ -157,7 +162,8 @@ TEST(CudaRunner, GreedyIsTheReferencesUpToTies) {
       // Where they part, the reference must hold our token for as likely as its own, to what bf16 can tell.
       std::vector<int32_t> ids = got.prompt_ids;
       ids.insert(ids.end(), got.token_ids.begin(), got.token_ids.begin() + int64_t(i) + 1);
-      EXPECT_NEAR(reference->score(ids).back(), want[0].logprobs[i], 0.06) << type << " group " << key.first << " token " << i;
+      EXPECT_NEAR(reference->score(ids).back(), want[0].logprobs[i], 0.06)
+          << type << " group " << key.first << " token " << i;
     }
     std::printf("%s: %zu of %zu greedy tokens before the first tie\n", type, same, tokens);
     EXPECT_GT(same, tokens / 2);
@@ -215,7 +221,8 @@ TEST(CudaRunner, TruncatedAndRepeatableSampling) {
   std::mt19937 rng(13);
   SamplingParams p;
   p.max_tokens = 30, p.top_p = 0.8, p.top_k = 40, p.min_p = 0.01, p.temperature = 0.9;
-  const std::vector<EngineRequest> requests = {request(rng, 1, 8, 20, p), request(rng, 2, 8, 5, {.max_tokens = 30})};
+  const std::vector<EngineRequest> requests = {request(rng, 1, 8, 20, p),
+                                               request(rng, 2, 8, 5, {.max_tokens = 30})};
   const auto a = sample_all(*runner, requests), b = sample_all(*runner, requests);
   for (const auto& [key, c1] : a) {
     EXPECT_EQ(c1.token_ids, b.at(key).token_ids);
@@ -260,7 +267,8 @@ TEST(CudaRunner, WeightsAreSwappedBetweenSteps) {
   std::mt19937 rng(16);
   const std::vector<int32_t> ids = random_tokens(rng, 50);
   for (Version v : {1u, 2u, 3u}) {
-    const auto weights = weights_of(c, v, v, v == 2 ? DType::f32 : DType::bf16);  // what a learner in float32 sends
+    const auto weights =
+        weights_of(c, v, v, v == 2 ? DType::f32 : DType::bf16);  // what a learner in float32 sends
     std::thread([&] { runner->stage_weights(weights); }).join();
     ASSERT_TRUE(runner->swap_weights());
     EXPECT_FALSE(runner->swap_weights());
@@ -299,7 +307,8 @@ TEST(CudaRunner, BadStatesGiveOneLine) {
   EXPECT_THAT(refusal(odd, cuda_options()), testing::HasSubstr("head_dim 32, 64 or 128"));
   ModelConfig large = small("llama");
   large.hidden_size = 16384, large.intermediate_size = 65536, large.num_layers = 100;
-  EXPECT_THAT(refusal(large, cuda_options()), testing::AllOf(testing::HasSubstr("not enough GPU memory"), testing::HasSubstr("GiB")));
+  EXPECT_THAT(refusal(large, cuda_options()),
+              testing::AllOf(testing::HasSubstr("not enough GPU memory"), testing::HasSubstr("GiB")));
 }
 
 }  // namespace

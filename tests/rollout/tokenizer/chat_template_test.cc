@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "tests/rollout/tokenizer/folders.h"
@@ -82,6 +85,32 @@ TEST(ChatTemplateTest, RendersAsTransformersDoes) {
     }
   }
   EXPECT_GT(rendered, 140u);
+}
+
+// The golden file has Llama's templates in words of its own; the originals render the same. They are under Llama's
+// licence and not kept here: `make_chat_golden.py --originals $COHORT_TEST_MODELS` brings them.
+TEST(ChatTemplateTest, KnowsLlamasOwnTemplates) {
+  const char* models = std::getenv("COHORT_TEST_MODELS");
+  const std::string originals = std::string(models ? models : "") + "/chat_templates/";
+  if (!models || !std::filesystem::exists(originals)) GTEST_SKIP() << "no $COHORT_TEST_MODELS/chat_templates";
+  const Json file = golden();
+  int seen = 0;
+  for (const Json& known : file["known"]) {
+    std::string name = known["name"];
+    if (!name.starts_with("llama")) continue;
+    SCOPED_TRACE(name);
+    std::replace(name.begin(), name.end(), '.', '_');
+    const ChatTemplate original = template_of(read_file(originals + name + ".jinja"), known["bos"], false);
+    const ChatTemplate own = template_of(known["template"], known["bos"], false);
+    for (const Json& conversation : file["conversations"]) {
+      const auto messages = messages_of(conversation);
+      if (std::any_of(messages.begin(), messages.end(), [](const auto& m) { return m.role == "tool"; }))
+        continue;
+      EXPECT_EQ(original.render(messages, true), own.render(messages, true));
+    }
+    ++seen;
+  }
+  EXPECT_EQ(seen, 3);
 }
 
 TEST(ChatTemplateTest, TheAssistantsPartsAreItsContentsAndEnds) {

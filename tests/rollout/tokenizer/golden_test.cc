@@ -10,15 +10,13 @@
 #include <sstream>
 
 #include "rollout/tokenizer/unicode.h"
-#include "tests/rollout/tokenizer/folders.h"
+#include "tests/rollout/tokenizer/golden_tokenizers.h"
 
 namespace cohort::test {
 namespace {
 
 using Json = nlohmann::json;
 using Ids = std::vector<int32_t>;
-
-const std::string kGolden = std::string(COHORT_SOURCE_DIR) + "/tests/golden/";
 
 template <class Values>
 uint64_t fnv1a(const Values& values) {
@@ -50,33 +48,6 @@ std::string from_hex(const std::string& hex) {
   for (size_t i = 0; i < hex.size(); i += 2)
     out += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
   return out;
-}
-
-// SmolLM2's tokenizer.json again: all tokens but the head's follow from the merges, in their order.
-std::string smollm2_json() {
-  auto document =
-      nlohmann::ordered_json::parse(read_file(kGolden + "tokenizers/smollm2/tokenizer_head.json"));
-  auto& model = document["model"];
-  std::istringstream in(read_file(kGolden + "tokenizers/smollm2/merges.txt"));
-  size_t next = model["vocab"].size();
-  std::map<std::string, size_t> vocab = model["vocab"];
-  std::vector<std::string> merges;
-  for (std::string line; std::getline(in, line);) {
-    const size_t space = line.find(' ');
-    vocab[line.substr(0, space) + line.substr(space + 1)] = next++;
-    merges.push_back(line);
-  }
-  model["vocab"] = vocab;
-  model["merges"] = merges;
-  return document.dump();
-}
-
-std::shared_ptr<const Tokenizer> family(const std::string& name) {
-  static std::map<std::string, std::shared_ptr<const Tokenizer>> all;
-  auto& t = all[name];
-  if (!t)
-    t = name == "smollm2" ? tokenizer_of(smollm2_json()) : Tokenizer::read(kGolden + "tokenizers/" + name);
-  return t;
 }
 
 const std::vector<std::string>& hard_texts() {

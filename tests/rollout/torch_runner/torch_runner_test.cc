@@ -10,6 +10,7 @@
 
 #include "learner/model/decoder.h"
 #include "rollout/model_runner.h"
+#include "tests/learner/model/small_config.h"
 #include "transport/base/error.h"
 
 namespace cohort {
@@ -20,14 +21,12 @@ using nlohmann::json;
 const bool one_thread = (torch::set_num_threads(1), true);
 
 ModelConfig small(const std::string& type = "llama") {
-  ModelConfig c;
-  c.model_type = type;
-  c.vocab_size = 61, c.hidden_size = 64, c.intermediate_size = 88, c.num_layers = 2;
-  c.num_heads = 4, c.num_kv_heads = 2, c.head_dim = 16, c.max_position_embeddings = 256;
-  c.initializer_range = 0.15;
-  c.qkv_bias = type == "qwen2", c.qk_norm = type == "qwen3";
-  c.tie_word_embeddings = true;
-  return c;
+  return test::small_config(type, {.vocab = 61,
+                                   .hidden = 64,
+                                   .intermediate = 88,
+                                   .head_dim = 16,
+                                   .positions = 256,
+                                   .initializer_range = 0.15});
 }
 std::shared_ptr<const WeightSet> weights_of(const ModelConfig& c, uint64_t seed, Version version = 0) {
   Decoder d(c, torch::kCPU, torch::kFloat);

@@ -1,0 +1,43 @@
+// The rollout worker's "weights" thread: fetches the newest announced version and stages it in the runner, while
+// decoding goes on.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "rollout/engine.h"
+#include "transport/messages.h"
+
+namespace cohort {
+
+// Announcements overwrite each other: only the newest is worth fetching. It waits for one, or for its end; a fetch
+// that brings nothing is tried again after a second, at once when the endpoint changed.
+class WeightFetcher {
+ public:
+  // Both must outlive it.
+  WeightFetcher(ModelRunner& runner, Engine& engine);
+  ~WeightFetcher();
+  // Any thread; does not block.
+  void announce(const WeightsAvailable& available);
+  // Weights that cannot be taken (another model's) end the worker: rethrows what ended the thread.
+  void check();
+
+ private:
+  void loop();
+
+  ModelRunner& runner_;
+  Engine& engine_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::optional<WeightsAvailable> wanted_;
+  std::atomic<bool> stop_ = false;
+  std::atomic<uint64_t> moved_ = 0;  // how often the announced endpoint changed
+  std::exception_ptr failure_;
+  std::thread thread_;
+};
+
+}  // namespace cohort
