@@ -1,11 +1,7 @@
 // cohort doctor: what this machine offers.
 #include <curl/curl.h>
 #include <dlfcn.h>
-#include <linux/seccomp.h>
 #include <sched.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -15,6 +11,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/parse.h"
+#include "reward/sandbox/inspect.h"
 
 namespace cohort {
 namespace {
@@ -85,41 +82,15 @@ Finding disk() {
   return {"disk", fmt::format("{:.1f} GiB free here", gib), gib > 2};
 }
 
-// Tried in a child, which is then another process's business.
-bool can_unshare(int flags) {
-  const pid_t child = fork();
-  if (child == 0) _exit(unshare(flags) == 0 ? 0 : 1);
-  int status = 1;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-Finding namespaces() {
-  const bool user = can_unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET);
-  const bool direct = can_unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET);
-  return {"namespaces",
-          user     ? "user, mount, pid and net"
-          : direct ? "mount, pid and net (as root)"
-                   : "none: the code reward cannot isolate programs",
-          user || direct};
-}
-
-Finding filters() {
-  const bool seccomp = prctl(PR_GET_SECCOMP) >= 0;
-  const long landlock = syscall(444 /* landlock_create_ruleset */, nullptr, 0, 1 /* its version */);
-  return {"filters",
-          fmt::format("seccomp {}, Landlock {}", seccomp ? "yes" : "no",
-                      landlock > 0 ? "ABI " + std::to_string(landlock) : "no"),
-          seccomp};
-}
-
-Finding cgroups() {
-  const bool v2 = std::filesystem::exists("/sys/fs/cgroup/cgroup.controllers"),
-             v1 = std::filesystem::exists("/sys/fs/cgroup/memory");
-  const bool writable = access(v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory", W_OK) == 0;
-  return {"cgroups", v2 || v1
-                         ? fmt::format("{}{}", v2 ? "v2" : "v1", writable ? ", writable" : ", not writable")
-                         : "none"};
+// A jail is made and used: what is told is what programs will really meet.
+std::vector<Finding> sandbox_offers() {
+  std::vector<Finding> out;
+  for (const sandbox::Offer& offer : sandbox::inspect())
+    out.push_back(
+        {"sandbox: " + offer.what,
+         offer.lost.empty() ? offer.found : fmt::format("{}. Lost: {}", offer.found, offer.lost),
+         offer.lost.empty()});
+  return out;
 }
 
 Finding gpus() {
@@ -172,18 +143,16 @@ int command_doctor(int argc, char** argv) {
                                    nccl(),
                                    {"libcurl", first_word(curl_version()) + ", for judges' endpoints"},
                                    program("MPI", "mpirun --version", true),
-                                   namespaces(),
-                                   filters(),
-                                   cgroups(),
                                    program("C++ compiler", "g++ --version"),
                                    program("C compiler", "gcc --version"),
                                    program("Python", "python3 --version")};
   const Finding nvcc = program("CUDA compiler", "nvcc --version | tail -1");
   findings.push_back({nvcc.what, nvcc.found});
+  for (Finding& f : sandbox_offers()) findings.push_back(std::move(f));
   for (Finding& f : own_programs()) findings.push_back(std::move(f));
   bool well = true;
   for (const Finding& f : findings) {
-    fmt::print("{} {:<20} {}\n", f.good ? "   " : f.needed ? "NO " : " - ", f.what, f.found);
+    fmt::print("{} {:<28} {}\n", f.good ? "   " : f.needed ? "NO " : " - ", f.what, f.found);
     well &= f.good || !f.needed;
   }
   fmt::print("{}\n", well ? "This machine can train."

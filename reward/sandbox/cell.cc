@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <fstream>
 
 #include "reward/infra_error.h"
 #include "reward/sandbox/embedded.h"
@@ -64,7 +65,7 @@ pid_t spawn_keeper(int socket) {
 std::string setup_bytes(const CellPlan& plan, bool cgroup_v2) {
   CellWire wire{};
   wire.namespaces = plan.namespaces;
-  wire.become_inner = !plan.namespaces && geteuid() == 0;
+  wire.become_inner = !plan.namespaces && can_become_nobody();
   wire.landlock = 1;
   wire.n_mounts = static_cast<uint32_t>(plan.shown.mounts.size());
   wire.n_links = static_cast<uint32_t>(plan.shown.links.size());
@@ -91,6 +92,18 @@ void reap(pid_t pid) {
 }
 
 }  // namespace
+
+bool can_become_nobody() {
+  if (geteuid() != 0) return false;
+  for (const char* map : {"/proc/self/uid_map", "/proc/self/gid_map"}) {
+    std::ifstream in(map);
+    bool mapped = false;
+    for (int64_t inside, outside, count; in >> inside >> outside >> count;)
+      mapped = mapped || (inside <= kOuterId && kOuterId < inside + count);
+    if (!mapped) return false;
+  }
+  return true;
+}
 
 Cell::Cell(const CellPlan& plan) : plan_(plan) {
   if (plan.cgroups) cgroup_ = plan.cgroups->make();

@@ -42,6 +42,10 @@ class WireWriter {
   std::string bytes_;
 };
 
+// Whether we are root and programs without a user namespace of their own can be made nobody's: not in a container
+// that maps one user only.
+bool can_become_nobody();
+
 // The same for all cells of a jail.
 struct CellPlan {
   bool namespaces = true;

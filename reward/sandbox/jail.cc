@@ -55,9 +55,9 @@ struct WorkFolder {  // of process isolation
   explicit WorkFolder(bool wanted) {
     if (!wanted) return;
     const char* base = getenv("TMPDIR");
-    path = std::string(base && *base ? base : "/tmp") + "/cohort-jail-XXXXXX";
+    path = fmt::format("{}/cohort-jail-{}-XXXXXX", base && *base ? base : "/tmp", getpid());
     if (!mkdtemp(path.data())) fail_here("no temporary folder");
-    if (geteuid() == 0 && chown(path.c_str(), kOuterId, kOuterId) != 0)
+    if (can_become_nobody() && chown(path.c_str(), kOuterId, kOuterId) != 0)
       fail_here("the temporary folder's owner");
   }
   ~WorkFolder() {
@@ -99,9 +99,9 @@ std::string job_bytes(const Job& job, bool namespaces, const std::string& folder
   wire.inodes = job.limits.inodes;
   // Init stops a program at its own number exactly, which it can only see passed: so there is room for one more
   // here, and for init. Without a user namespace also for the other jails of this user.
-  wire.user_processes =
-      namespaces ? job.limits.processes + 2
-                 : threads_of_user(geteuid() == 0 ? kOuterId : geteuid()) + 2 * job.limits.processes + 64;
+  wire.user_processes = namespaces ? job.limits.processes + 2
+                                   : threads_of_user(can_become_nobody() ? kOuterId : geteuid()) +
+                                         2 * job.limits.processes + 64;
   const std::vector<std::string> env = environment(namespaces, folder);
   wire.n_argv = static_cast<uint32_t>(job.argv.size());
   wire.n_env = static_cast<uint32_t>(env.size());

@@ -36,8 +36,9 @@ struct HostState {
          {"/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/", "/usr/bin", "/usr/lib", "/etc", "/dev", "/run"})
       for (const auto& entry : fs::directory_iterator(folder, error)) {
         const std::string name = entry.path().filename().string();
-        // a jail of process isolation works in /tmp/cohort-jail-…
-        for (const char* mark : {"cohort-left", "cohort-escaped", "sem.cohort-left", "cohort-jail-"})
+        // a jail of process isolation works in /tmp/cohort-jail-PID-…
+        const std::string own = "cohort-jail-" + std::to_string(getpid()) + "-";
+        for (const char* mark : {"cohort-left", "cohort-escaped", "sem.cohort-left", own.c_str()})
           if (name.starts_with(mark)) state.seen["file"].insert(entry.path());
       }
     for (const auto& entry : fs::directory_iterator("/proc/self/task", error)) {
