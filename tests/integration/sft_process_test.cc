@@ -35,7 +35,7 @@ class SftProcess : public testing::Test {
 };
 
 TEST_F(SftProcess, InterruptedByCtrlCAndStartedAgainGivesTheSameWeights) {
-  constexpr int kSteps = 6000;  // some seconds on an idle machine too: the signal has to come while it runs
+  constexpr int kSteps = 3000;  // some seconds on an idle machine too: the signal has to come while it runs
   const std::string whole = folder + "/whole", parts = folder + "/parts";
   const Outcome straight = run(folder, command(whole, kSteps));
   ASSERT_EQ(straight.code, 0) << straight.error;
