@@ -215,9 +215,10 @@ void Supervisor::reap(std::vector<ChildEnd>& ends) {
   int status = 0;
   rusage used{};
   for (pid_t pid; (pid = wait4(-1, &status, WNOHANG, &used)) > 0;) {
+    // Its guard may have been killed, then what was below it comes to us; and so again with the end of each of these.
+    kill_adopted();
     for (Child& child : children_) {
       if (child.pid != pid) continue;
-      kill_adopted();  // its guard was killed, and what was below it came to us
       ends.push_back(ended(child, status, seconds(used.ru_utime) + seconds(used.ru_stime), used.ru_maxrss));
       break;
     }
