@@ -46,6 +46,7 @@ weight = 0.5
 max_tokens = 24
 buffer = 24
 [async]
+max_num_gen_batches = 0
 groups_per_batch = 4
 max_staleness = 2
 [learner]
