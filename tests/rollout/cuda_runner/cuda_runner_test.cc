@@ -282,8 +282,7 @@ TEST(CudaRunner, LongGenerationsOutgrowTheCache) {
   std::map<std::pair<GroupId, uint32_t>, Completion> some;
   for (const auto& [key, completion] : all) {
     EXPECT_EQ(completion.token_ids.size(), size_t(kContext) - 1000 * key.first);
-    if (key.second == 1 && key.first > 3)
-      some.emplace(key, completion);  // those that start last are given up
+    if (key == std::pair(GroupId{5}, 1u)) some.emplace(key, completion);  // the last to start is given up
   }
   const Mismatch m = mismatch(*reference, some);
   std::printf("%d sequences given up, mean |d| %.5f, KL %.2e on %zu tokens\n", int(preemptions), m.mean(),
