@@ -30,7 +30,7 @@ struct ChildEnd {
   double lived_s = 0;
   bool will_restart = false;
   bool hopeless =
-      false;  // it will not get better by starting it again: a bad configuration, or it failed too often
+      false;  // it will not get better by starting it again: a bad configuration, a full disk, or it failed too often
   std::string error;  // the line it left for a person, without its program's name; "" when there is none
   std::string text() const;  // "rollout-0 was ended by signal 9", "learner exited with 1: FILE: …"
 };
