@@ -38,7 +38,7 @@ double seconds(const timeval& t) {
 sigset_t supervised_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (int s : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&set, s);
+  for (int s : {SIGINT, SIGTERM, SIGHUP, kOrderedEnd, SIGCHLD}) sigaddset(&set, s);
   return set;
 }
 
@@ -257,7 +257,7 @@ std::vector<ChildEnd> Supervisor::wait(std::chrono::milliseconds timeout) {
     const timespec time = {static_cast<time_t>(left.count() / 1000000000),
                            static_cast<long>(left.count() % 1000000000)};
     const int signal = sigtimedwait(&set, nullptr, &time);
-    if (signal == SIGINT || signal == SIGTERM || signal == SIGHUP) {
+    if (signal > 0 && signal != SIGCHLD) {
       ++interrupts_;
       reap(ends);
       return ends;

@@ -28,6 +28,7 @@
 #include "rollout/model_runner.h"
 #include "rollout/page_pool.h"
 #include "transport/base/error.h"
+#include "transport/base/place.h"
 
 namespace cohort {
 namespace {
@@ -57,6 +58,7 @@ int device_of(const std::string& name) {
   if (code != cudaSuccess || count == 0)
     fail("device \"{}\": this machine has no usable GPU ({})", name,
          code == cudaSuccess ? "none found" : cudaGetErrorString(code));
+  if (name == "cuda") device = place_on_node() % count;
   if (device >= count) fail("device \"{}\": this machine has {} GPU{}", name, count, count == 1 ? "" : "s");
   CUDA_CHECK(cudaSetDevice(device));
   if (!cuda::kernels_fit_device()) {
