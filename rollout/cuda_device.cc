@@ -5,6 +5,7 @@
 #include "kernels/cuda_check.h"
 #include "kernels/rows_kernels.h"
 #include "transport/base/error.h"
+#include "transport/base/place.h"
 
 namespace cohort {
 
@@ -23,6 +24,7 @@ int open_cuda_device(const std::string& name) {
   if (code != cudaSuccess || count == 0)
     fail("device \"{}\": this machine has no usable GPU ({})", name,
          code == cudaSuccess ? "none found" : cudaGetErrorString(code));
+  if (name == "cuda") device = place_on_node() % count;
   if (device >= count) fail("device \"{}\": this machine has {} GPU{}", name, count, count == 1 ? "" : "s");
   CUDA_CHECK(cudaSetDevice(device));
   if (!cuda::kernels_fit_device()) {

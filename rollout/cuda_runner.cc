@@ -23,7 +23,6 @@
 
 #include "kernels/cuda_check.h"
 #include "kernels/decode_attention.h"
-#include "kernels/rows_kernels.h"
 #include "rollout/cuda_device.h"
 #include "rollout/cuda_model.h"
 #include "rollout/model_runner.h"
