@@ -233,7 +233,7 @@ void Coordinator::on_hello(const PeerId& peer, const Hello& hello, double now) {
     post(peer, Shutdown{false, shutdown_reason_});
 }
 
-void Coordinator::lose(const std::string& name, const std::string& why, double now, bool in_order) {
+void Coordinator::lose(std::string name, const std::string& why, double now, bool in_order) {
   Worker* w = registry_.by_name(name);
   if (w == nullptr) return;
   log::info("{} {}", name, why);

@@ -109,7 +109,8 @@ class Coordinator {
   void dispatch(const Incoming& incoming, Worker& worker, double now);
   void on_hello(const PeerId& peer, const Hello& hello, double now);
   // `in_order`: it said Goodbye, so what it held says nothing of it or of the completions.
-  void lose(const std::string& name, const std::string& why, double now, bool in_order = false);
+  // `name` is a copy: the caller's may be the registry's own, which goes with the entry.
+  void lose(std::string name, const std::string& why, double now, bool in_order = false);
   // coordinator_rollout.cc
   void hold_leases(Worker& worker, const std::vector<HeldLease>& held, double now);
   void release_slots(const std::string& worker, double now, bool in_order);
