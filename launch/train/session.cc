@@ -80,6 +80,7 @@ class Session {
         ended_ = true;
       }
     }
+    last_word();
     link_.reset();
     supervisor_.kill_all();
     clear_line();
@@ -141,7 +142,9 @@ class Session {
     const int rewards = parts_.workers ? config_.grading.workers : 0;
     const int rollouts = parts_.workers ? config_.rollout.workers : 0;
     for (int i = 0; i < rewards; ++i) f(reward_child(config_, endpoint_, i, parts_.node));
-    for (int i = 0; i < rollouts; ++i) f(rollout_child(config_, endpoint_, i, parts_.node));
+    const int ranks = parts_.learner ? config_.learner.ranks : parts_.learners;
+    const int learners = config_.learner.device == "cpu" ? 0 : ranks;
+    for (int i = 0; i < rollouts; ++i) f(rollout_child(config_, endpoint_, i, parts_.node, learners));
     if (parts_.learner) f(learner_child(config_, endpoint_));
   }
 
@@ -241,15 +244,28 @@ class Session {
     }
   }
 
+  // The coordinator's last status, which it sends when it ends: the last steps and the evaluation that ended with them.
+  void last_word() {
+    if (!link_ || !coordinator_left_) return;
+    next_request_ = Clock::time_point::max();
+    watch();
+    if (newest_ == shown_) return;
+    next_plain_ = {};
+    show(newest_, shown_step_);
+  }
+
   void show(const std::string& line, int64_t step) {
+    newest_ = line;
     if (live_ == Live::off) return;
     if (live_ == Live::line) {
       fmt::print("\r\033[K{}", line);
       std::fflush(stdout);
       line_shown_ = true;
+      shown_ = line;
     } else if (step != shown_step_ || Clock::now() >= next_plain_) {
       fmt::print("[{:>6}] {}\n", duration_text(seconds()), line);
       std::fflush(stdout);
+      shown_ = line;
       shown_step_ = step;
       next_plain_ = Clock::now() + 10s;
     }
@@ -306,6 +322,7 @@ class Session {
   std::optional<Clock::time_point> deadline_, dismissal_;
   Clock::time_point next_request_, next_plain_;
   int64_t shown_step_ = -1;
+  std::string newest_, shown_;  // lines
   Pace pace_;
 };
 
