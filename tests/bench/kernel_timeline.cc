@@ -20,20 +20,24 @@ struct Record {
   const std::string* name;
 };
 std::mutex mutex;
-std::map<std::string, std::string> names;  // mangled, to what is printed
+std::map<std::string, std::string> names;  // mangled with its grid, to what is printed
 std::vector<Record> records;
 
-const std::string& printed(const char* mangled) {
-  std::string& name = names[mangled];
+// With its grid, which tells products apart.
+const std::string& printed(const CUpti_ActivityKernel9& k) {
+  std::string& name = names[std::string(k.name) + '/' + std::to_string(k.gridX) + ' ' +
+                            std::to_string(k.gridY) + ' ' + std::to_string(k.gridZ)];
   if (!name.empty()) return name;
   int status = 0;
-  char* plain = abi::__cxa_demangle(mangled, nullptr, nullptr, &status);
-  name = status == 0 ? plain : mangled;
+  char* plain = abi::__cxa_demangle(k.name, nullptr, nullptr, &status);
+  name = status == 0 ? plain : k.name;
   std::free(plain);
   if (name.starts_with("void ")) name = name.substr(5);
   for (const char* cut : {"cohort::cuda::(anonymous namespace)::", "cohort::cuda::"})
     for (size_t at; (at = name.find(cut)) != std::string::npos;) name.erase(at, std::string(cut).size());
-  return name = name.substr(0, std::min(name.find('('), size_t{90}));
+  name = name.substr(0, std::min(name.find('('), size_t{60}));
+  return name +=
+         " [" + std::to_string(k.gridX) + " " + std::to_string(k.gridY) + " " + std::to_string(k.gridZ) + "]";
 }
 
 void CUPTIAPI give_buffer(uint8_t** buffer, size_t* size, size_t* most) {
@@ -46,7 +50,7 @@ void CUPTIAPI take_buffer(CUcontext, uint32_t, uint8_t* buffer, size_t, size_t v
   while (cuptiActivityGetNextRecord(buffer, valid, &a) == CUPTI_SUCCESS) {
     if (a->kind != CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) continue;
     const auto* k = reinterpret_cast<const CUpti_ActivityKernel9*>(a);
-    records.push_back({k->start, k->end, &printed(k->name)});
+    records.push_back({k->start, k->end, &printed(*k)});
   }
   std::free(buffer);
 }
