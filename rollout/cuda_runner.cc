@@ -27,6 +27,7 @@
 #include "rollout/cuda_model.h"
 #include "rollout/model_runner.h"
 #include "rollout/page_pool.h"
+#include "rollout/weight_share.h"
 #include "transport/base/error.h"
 
 namespace cohort {
@@ -101,6 +102,7 @@ class CudaRunner : public ModelRunner {
     for (cudaEvent_t* e : {&done_[0], &done_[1], &staged_, &taken_})
       CUDA_CHECK(cudaEventCreateWithFlags(e, cudaEventDisableTiming));
     CUDA_CHECK(cudaDeviceSynchronize());  // the buffers' zeros, made on another stream
+    share_device_ = cuda::share_device(device_);
   }
   ~CudaRunner() override {
     cudaSetDevice(device_);
@@ -142,6 +144,8 @@ class CudaRunner : public ModelRunner {
 
   void stage_weights(std::shared_ptr<const WeightSet> weights) override;
   bool swap_weights() override;
+  std::string share_device() const override { return share_device_; }
+  bool stage_share(const WeightManifest& manifest, const DeviceShare& share) override;
 
  private:
   struct Begun {
@@ -173,7 +177,9 @@ class CudaRunner : public ModelRunner {
   uint64_t turn_ = 0;  // steps begun, as the device counts them
   std::deque<Begun> begun_;
   std::map<CudaBatch, cudaGraphExec_t> graphs_;
-  std::mutex staging_;  // held while the second buffer is filled
+  std::string share_device_;
+  cuda::ShareReader shared_;  // under staging_
+  std::mutex staging_;        // held while the second buffer is filled
   std::atomic<bool> staged_ready_ = false;
   bool has_weights_ = false;
   Version version_ = 0, staged_version_ = 0;
@@ -398,6 +404,27 @@ void CudaRunner::stage_weights(std::shared_ptr<const WeightSet> weights) {
   CUDA_CHECK(cudaEventRecord(staged_, side_stream_));
   staged_version_ = weights->manifest.version;
   staged_ready_ = true;
+}
+
+bool CudaRunner::stage_share(const WeightManifest& manifest, const DeviceShare& share) {
+  std::lock_guard lock(staging_);
+  const std::vector<TensorSpec> specs = config_.tensors(DType::bf16);
+  bool same = manifest.tensors.size() == specs.size() &&
+              manifest.total_bytes <= (specs.back().offset + specs.back().bytes + 63) / 64 * 64;
+  for (size_t i = 0; same && i < specs.size(); ++i) {
+    const TensorSpec& given = manifest.tensors[i];
+    same = given.name == specs[i].name && given.shape == specs[i].shape && given.dtype == DType::bf16 &&
+           given.offset == specs[i].offset;
+  }
+  if (!same) return false;  // in another type, or another model's: stage_weights converts or says which
+  on_device();
+  staged_ready_ = false;
+  CUDA_CHECK(cudaStreamWaitEvent(side_stream_, taken_, 0));  // the last swap has read the buffer
+  if (!shared_.copy(share, model_->staged(), manifest.total_bytes, side_stream_)) return false;
+  CUDA_CHECK(cudaEventRecord(staged_, side_stream_));
+  staged_version_ = manifest.version;
+  staged_ready_ = true;
+  return true;
 }
 
 bool CudaRunner::swap_weights() {
