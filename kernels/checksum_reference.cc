@@ -2,8 +2,13 @@
 
 #include "kernels/checksum.h"
 #include "kernels/checksum_mix.h"
+#include "transport/base/error.h"
 
 namespace cohort::cuda {
+
+[[noreturn]] void checksum_failed(const char* what, const char* why) {
+  fail("checksum of weights on the GPU: {}: {}", what, why);
+}
 
 uint64_t checksum_reference(const void* data, size_t bytes) {
   const auto* at = static_cast<const unsigned char*>(data);

@@ -246,7 +246,8 @@ WeightClient::WeightClient() : impl_(std::make_unique<Impl>()) {}
 WeightClient::~WeightClient() = default;
 
 std::shared_ptr<const WeightSet> WeightClient::fetch(const std::string& endpoint, Version at_least,
-                                                     double seconds, const std::function<bool()>& stop) {
+                                                     double seconds, const std::function<bool()>& stop,
+                                                     const ShareTaker& taker) {
   zmq::Socket(impl_->context, ZMQ_DEALER).connect(endpoint);  // throws: is it an address at all?
   auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                      std::chrono::duration<double>(std::min(seconds, 1e9)));
