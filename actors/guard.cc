@@ -93,7 +93,7 @@ int run_guard(int argc, char** argv) {
 
   sigset_t waited, before;
   sigemptyset(&waited);
-  for (int s : {kParentDied, SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&waited, s);
+  for (int s : {kParentDied, kOrderedEnd, SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&waited, s);
   sigprocmask(SIG_BLOCK, &waited, &before);
   end_with_parent(kParentDied, parent);
   prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -108,7 +108,8 @@ int run_guard(int argc, char** argv) {
   // case.
   while (true) {
     const int signal = sigwaitinfo(&waited, nullptr);
-    if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP) kill(program, signal);
+    if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP || signal == kOrderedEnd)
+      kill(program, signal);
     if (signal == kParentDied) {
       kill_descendants();
       return Error::kFailed;

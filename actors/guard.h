@@ -9,6 +9,7 @@
 // it goes.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <string>
@@ -16,13 +17,17 @@
 
 namespace cohort {
 
+// Asks a tree of processes under mpirun for an ordered end. mpirun passes it on to all its ranks and goes on itself; on
+// SIGTERM and SIGINT it kills them a second later, which is too short for a checkpoint.
+constexpr int kOrderedEnd = SIGUSR2;
+
 // The command line that runs `command` behind the guard. parent: the supervisor's process id. 0: no process
 // of its own, the guard becomes the program, which is killed when whoever started it dies (ranks of mpirun,
 // which must be its children).
 std::vector<std::string> guard_command(const std::string& guard, pid_t parent,
                                        const std::vector<std::string>& command);
 
-// The program of such a command line; argv[1] is the parent. Passes SIGTERM and SIGINT on, ends as the
+// The program of such a command line; argv[1] is the parent. Passes SIGTERM, SIGINT and kOrderedEnd on, ends as the
 // program ended.
 int run_guard(int argc, char** argv);
 

@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,7 +38,7 @@ double seconds(const timeval& t) {
 sigset_t supervised_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (int s : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&set, s);
+  for (int s : {SIGINT, SIGTERM, SIGHUP, kOrderedEnd, SIGCHLD}) sigaddset(&set, s);
   return set;
 }
 
@@ -61,6 +62,12 @@ std::string error_line(const std::string& path, off_t begin) {
   while (std::getline(log, line))
     if (line.size() < 4096 && std::regex_match(line, match, pattern)) found = match[3];
   return found;
+}
+
+// No room for a page more: then a child's own line of why it ended may not have found room in its log either.
+bool is_full(const std::string& dir) {
+  struct statvfs info {};
+  return statvfs(dir.c_str(), &info) == 0 && info.f_blocks > 0 && info.f_bavail * info.f_frsize < 4096;
 }
 
 }  // namespace
@@ -179,6 +186,10 @@ ChildEnd Supervisor::ended(Child& child, int status, double cpu_s, long rss_kb) 
   else
     end.exit_code = WEXITSTATUS(status);
   if (end.exit_code > 0) end.error = error_line(log_path(end.name), child.log_begin);
+  const bool full = end.exit_code != 0 && is_full(options_.log_dir);
+  if (full && end.error.empty())
+    end.error = options_.log_dir +
+                ": the disk is full; free some space and start again, nothing acknowledged is lost";
   child.pid = 0;
   child.usage.cpu_s += cpu_s;
   child.usage.wall_s += end.lived_s;
@@ -190,7 +201,7 @@ ChildEnd Supervisor::ended(Child& child, int status, double cpu_s, long rss_kb) 
   // An Error is for a person to act on. In a first short life it says that the input is bad; later it may
   // have come from a neighbour's death, so it gets its tries.
   const bool stated = end.exit_code == Error::kFailed && !end.error.empty();
-  end.hopeless = end.exit_code == Error::kBadUsage || end.exit_code == Error::kFinal ||
+  end.hopeless = full || end.exit_code == Error::kBadUsage || end.exit_code == Error::kFinal ||
                  (stated && child.usage.starts == 1 && end.lived_s < options_.healthy_s) ||
                  child.quick_failures >= options_.max_quick_failures;
   if (end.hopeless) return end;
@@ -246,7 +257,7 @@ std::vector<ChildEnd> Supervisor::wait(std::chrono::milliseconds timeout) {
     const timespec time = {static_cast<time_t>(left.count() / 1000000000),
                            static_cast<long>(left.count() % 1000000000)};
     const int signal = sigtimedwait(&set, nullptr, &time);
-    if (signal == SIGINT || signal == SIGTERM || signal == SIGHUP) {
+    if (signal > 0 && signal != SIGCHLD) {
       ++interrupts_;
       reap(ends);
       return ends;

@@ -30,7 +30,7 @@ struct ChildEnd {
   double lived_s = 0;
   bool will_restart = false;
   bool hopeless =
-      false;  // it will not get better by starting it again: a bad configuration, or it failed too often
+      false;  // it will not get better by starting it again: a bad configuration, a full disk, or it failed too often
   std::string error;  // the line it left for a person, without its program's name; "" when there is none
   std::string text() const;  // "rollout-0 was ended by signal 9", "learner exited with 1: FILE: …"
 };
@@ -53,7 +53,7 @@ struct SupervisorOptions {
 };
 
 // Used by one thread, which must outlive it: a child is killed when the thread that started it ends. Blocks
-// SIGINT, SIGTERM, SIGHUP and SIGCHLD in that thread from construction on; start other threads afterwards, so
+// SIGINT, SIGTERM, SIGHUP, kOrderedEnd and SIGCHLD in that thread from construction on; start other threads afterwards, so
 // that they inherit it.
 class Supervisor {
  public:
@@ -68,10 +68,11 @@ class Supervisor {
   void replace(const ChildSpec& spec);
   // Waits until a child ends, a signal comes or the time is over; starts again what is due. Returns the ends.
   std::vector<ChildEnd> wait(std::chrono::milliseconds timeout);
-  int interrupts() const { return interrupts_; }  // SIGINT, SIGTERM and SIGHUP so far
+  int interrupts() const { return interrupts_; }  // SIGINT, SIGTERM, SIGHUP and kOrderedEnd so far
 
   void no_more_restarts();
-  void send(const std::string& name, int signal);  // the child's guard passes SIGTERM and SIGINT on
+  void send(const std::string& name,
+            int signal);  // the child's guard passes SIGTERM, SIGINT and kOrderedEnd on
   void send_all(int signal);
   bool running(const std::string& name) const;
   size_t running_count() const;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/guard.h"
 #include "learner/collectives.h"
 #include "learner/sft.h"
 #include "learner/train_loop.h"
@@ -22,14 +23,17 @@ namespace {
 std::atomic<bool> stop{false};
 
 // SIGINT goes to a terminal's whole process group: the front and the coordinator turn it into an ordered end,
-// so a rank ignores it. The first SIGTERM lets the current step end and writes a checkpoint; a second one
-// kills.
-void handle_signals() {
+// so a rank ignores it, as it does kOrderedEnd, which mpirun gives to all its ranks. In supervised training nobody but
+// the ranks can end in order, so there kOrderedEnd counts as the first SIGTERM: the current step ends and a checkpoint
+// is written. A second SIGTERM kills.
+void handle_signals(bool sft) {
   signal(SIGINT, SIG_IGN);
+  signal(kOrderedEnd, SIG_IGN);
   struct sigaction term {};
   term.sa_handler = [](int) { stop = true; };
   term.sa_flags = static_cast<int>(SA_RESETHAND);
   sigaction(SIGTERM, &term, nullptr);
+  if (sft) sigaction(kOrderedEnd, &term, nullptr);
 }
 
 int learner(int argc, char** argv) {
@@ -49,7 +53,7 @@ int learner(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : Error::kBadUsage;
   }
 
-  handle_signals();
+  handle_signals(sft->parsed());
   const MpiSession mpi;
   Collectives ranks = mpi.world();
   log::init(fmt::format("{}-{}", *sft ? "sft" : "learner", ranks.rank()));

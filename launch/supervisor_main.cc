@@ -53,6 +53,7 @@ int supervisor(int argc, char** argv) {
   std::optional<MpiSession> mpi;
   SessionParts parts;
   parts.learner = false;
+  parts.learners = place.local_rank;
   parts.node = host_name() + "-";
   if (place.rank == config.learner.ranks) {
     const RunFolder folder(config);

@@ -29,6 +29,7 @@
 #include "rollout/page_pool.h"
 #include "rollout/weight_share.h"
 #include "transport/base/error.h"
+#include "transport/base/place.h"
 
 namespace cohort {
 namespace {
@@ -58,6 +59,7 @@ int device_of(const std::string& name) {
   if (code != cudaSuccess || count == 0)
     fail("device \"{}\": this machine has no usable GPU ({})", name,
          code == cudaSuccess ? "none found" : cudaGetErrorString(code));
+  if (name == "cuda") device = place_on_node() % count;
   if (device >= count) fail("device \"{}\": this machine has {} GPU{}", name, count, count == 1 ? "" : "s");
   CUDA_CHECK(cudaSetDevice(device));
   if (!cuda::kernels_fit_device()) {

@@ -62,7 +62,8 @@ struct RolloutOptions {
       "in_flight: swap between two decode steps; drain: finish the sequences first (async.partial_rollout = "
       "false)");
     v("threads", threads, "compute threads of one worker (CPU); 0: one a core", at_least(0));
-    v("device", device, "cpu or cuda:N");
+    v("device", device,
+      "cpu, cuda (the workers of a node share its GPUs out, after its learner ranks) or cuda:N");
     v("dtype", dtype, "float32 or bfloat16");
     v("weight_transport", weight_transport,
       "how the learner's weights come: zmq, cuda_ipc (learner and worker on one GPU), auto: cuda_ipc where "

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "actors/guard.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/parse.h"
 #include "launch/front.h"
@@ -42,6 +43,7 @@ int become_rank(const std::string& path, const std::vector<std::string>& set, co
         "{} ranks were started and learner.ranks = {}: at least one more is needed for the coordinator and "
         "the workers",
         place.size, learners);
+  signal(kOrderedEnd, SIG_IGN);  // until what this rank becomes has its own way with it
   setenv("COHORT_LEARNER_RANKS", std::to_string(learners).c_str(), 1);
   for (const auto& [name, value] : quiet_environment()) setenv(name.c_str(), value.c_str(), 0);
   if (place.rank < learners) {
@@ -60,7 +62,8 @@ int command_run(int argc, char** argv) {
       "Under mpirun, on a cluster: mpirun -n RANKS cohort run RUN.toml. The first learner.ranks ranks train; "
       "the others "
       "supervise: one per node, with rollout.workers and grading.workers on each. run.dir lies on a shared "
-      "file system.");
+      "file system. SIGUSR2 to mpirun ends the run in order, with a checkpoint (Ctrl-C lets it kill all "
+      "ranks).");
   std::string path;
   std::vector<std::string> set;
   app.add_option("run_file", path, "the run file (TOML)")->required();

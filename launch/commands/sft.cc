@@ -5,6 +5,7 @@
 #include <chrono>
 #include <fstream>
 
+#include "actors/guard.h"
 #include "actors/supervisor.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/parse.h"
@@ -67,7 +68,7 @@ int command_sft(int argc, char** argv) {
                   end.exit_code == Error::kBadUsage ? Error::kBadUsage : Error::kFailed);
     }
     if (supervisor.interrupts() > told && ++told == 1)
-      supervisor.send("sft", SIGTERM);  // mpirun passes it on
+      supervisor.send("sft", kOrderedEnd);  // mpirun passes it on to the ranks
     if (supervisor.interrupts() > 1) fail("stopped at once");
   }
 }

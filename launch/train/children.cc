@@ -4,6 +4,7 @@
 
 #include "actors/guard.h"
 #include "launch/front.h"
+#include "transport/base/place.h"
 
 namespace cohort {
 namespace {
@@ -44,13 +45,19 @@ ChildSpec coordinator_child(const std::string& run_dir, const std::string& endpo
   return spec;
 }
 
+std::map<std::string, std::string> rollout_environment(const RunConfig& config, int index, int learners) {
+  auto out = threads(config.rollout.threads);
+  out[kPlaceVariable] = std::to_string(learners + index);
+  return out;
+}
+
 // --give-up 0: the supervisor ends its own workers, so they may look for a coordinator as long as they live.
 ChildSpec rollout_child(const RunConfig& config, const std::string& endpoint, int index,
-                        const std::string& node) {
+                        const std::string& node, int learners) {
   const std::string name = node + "rollout-" + std::to_string(index);
   ChildSpec spec{name,
                  {sibling_program("cohort-rollout"), "--join", endpoint, "--name", name, "--give-up", "0"}};
-  spec.environment = threads(config.rollout.threads);
+  spec.environment = rollout_environment(config, index, learners);
   return spec;
 }
 

@@ -17,8 +17,11 @@ std::map<std::string, std::string> quiet_environment();
 
 // `node`: "" on one machine, else what tells this node's workers from another's ("node3-").
 ChildSpec coordinator_child(const std::string& run_dir, const std::string& endpoint = "");
+// `learners`: how many of this node's GPUs its learner ranks have; worker `index` takes the one after theirs and its
+// lower neighbours' (transport/base/place.h).
 ChildSpec rollout_child(const RunConfig& config, const std::string& endpoint, int index,
-                        const std::string& node = "");
+                        const std::string& node = "", int learners = 0);
+std::map<std::string, std::string> rollout_environment(const RunConfig& config, int index, int learners);
 ChildSpec reward_child(const RunConfig& config, const std::string& endpoint, int index,
                        const std::string& node = "");
 // mpirun and its ranks on this machine, each behind a guard of its own.

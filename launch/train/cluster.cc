@@ -7,6 +7,7 @@
 
 #include "launch/data/jsonl.h"
 #include "transport/base/error.h"
+#include "transport/base/place.h"
 
 namespace cohort {
 namespace {
@@ -23,6 +24,7 @@ ClusterPlace cluster_place() {
   place.rank = number("OMPI_COMM_WORLD_RANK", number("PMIX_RANK", -1));
   place.size = number("OMPI_COMM_WORLD_SIZE", number("SLURM_STEP_NUM_TASKS", -1));
   place.local_size = number("OMPI_COMM_WORLD_LOCAL_SIZE", number("SLURM_NTASKS_PER_NODE", 1));
+  place.local_rank = place_on_node();
   if (place.rank < 0 || place.size < 0)
     fail_usage(
         "`cohort run` is started by mpirun: mpirun -n RANKS cohort run RUN.toml (`cohort train` needs none)");

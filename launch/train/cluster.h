@@ -7,7 +7,8 @@ namespace cohort {
 
 struct ClusterPlace {
   int rank = 0, size = 1, local_size = 1;
-  std::string job;  // the same for all ranks of one mpirun, another for the next
+  int local_rank = 0;  // of a node's first supervisor: the learner ranks there, whose ranks are lower
+  std::string job;     // the same for all ranks of one mpirun, another for the next
 };
 // From the environment that mpirun gives its ranks. Throws Error (exit code 2) when there is none.
 ClusterPlace cluster_place();

@@ -141,7 +141,9 @@ class Session {
     const int rewards = parts_.workers ? config_.grading.workers : 0;
     const int rollouts = parts_.workers ? config_.rollout.workers : 0;
     for (int i = 0; i < rewards; ++i) f(reward_child(config_, endpoint_, i, parts_.node));
-    for (int i = 0; i < rollouts; ++i) f(rollout_child(config_, endpoint_, i, parts_.node));
+    const int ranks = parts_.learner ? config_.learner.ranks : parts_.learners;
+    const int learners = config_.learner.device == "cpu" ? 0 : ranks;
+    for (int i = 0; i < rollouts; ++i) f(rollout_child(config_, endpoint_, i, parts_.node, learners));
     if (parts_.learner) f(learner_child(config_, endpoint_));
   }
 

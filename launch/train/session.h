@@ -19,6 +19,7 @@ struct SessionParts {
   bool coordinator = true, workers = true, learner = true;
   std::string
       endpoint;  // without the coordinator: where it listens; with it: where it shall, "" for the run file's
+  int learners = 0;  // learner ranks on this machine that somebody else starts
   std::string node;  // begins the workers' names, so that they are unique over machines
   std::function<void(const std::string& endpoint)> on_endpoint = {};  // once the coordinator listens
 };

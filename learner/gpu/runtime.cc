@@ -8,6 +8,7 @@
 
 #include "learner/gpu/kernels.h"
 #include "transport/base/error.h"
+#include "transport/base/place.h"
 
 // Any symbol of libtorch_cpu.so: its CUDA half lies beside it.
 namespace at {
@@ -16,14 +17,6 @@ int get_num_threads();
 
 namespace cohort::gpu {
 namespace {
-
-// Ranks of one node share its GPUs out in order; srun and mpirun each tell a rank its place in their own variable.
-int local_rank() {
-  for (const char* name :
-       {"OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID", "MPI_LOCALRANKID", "PALS_LOCAL_RANKID"})
-    if (const char* value = std::getenv(name)) return std::atoi(value);
-  return 0;
-}
 
 std::string torch_folder() {
   Dl_info info{};
@@ -83,7 +76,7 @@ int open_device(const std::string& device, const std::string& key) {
          error == cudaSuccess ? "the driver shows none" : cudaGetErrorString(error));
   int index = -1;
   if (device == "cuda") {
-    index = local_rank();
+    index = place_on_node();  // ranks of one node share its GPUs out in order
     if (index >= count)
       fail(
           "{} = \"cuda\": rank {} of this node finds {} GPU(s); each rank needs one of its own, so start "

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "actors/supervisor.h"
 #include "launch/data/jsonl.h"
 #include "tests/integration/train_fixture.h"
 
@@ -124,6 +125,18 @@ TEST_F(FullDisk, ACheckpointThatDoesNotFitLeavesTheOneBefore) {
   const Outcome rest = run(folder, command, 120);
   ASSERT_EQ(rest.code, 0) << rest.output << rest.error;
   expect_whole(12);
+}
+
+// Its own line of why did not fit into its log, and it would fail the same way again.
+TEST_F(FullDisk, AChildThatEndsOnAFullDiskIsNotStartedAgain) {
+  NEEDS_SMALL(1024);
+  Supervisor s({.log_dir = dir(), .guard = COHORT_BIN_DIR "/cohort", .environment = {}});
+  s.start({"learner", {"/bin/sh", "-c", "head -c 2000000 /dev/zero >" + filler() + "; exit 1"}});
+  std::vector<ChildEnd> ends;
+  for (int i = 0; i < 100 && ends.empty(); ++i) ends = s.wait(std::chrono::milliseconds(100));
+  ASSERT_EQ(ends.size(), 1u);
+  EXPECT_TRUE(ends[0].hopeless);
+  EXPECT_THAT(ends[0].error, HasSubstr(dir() + ": the disk is full"));
 }
 
 TEST_F(FullDisk, SupervisedTrainingStopsWithOneLineAndGoesOn) {

@@ -115,6 +115,41 @@ TEST_F(TrainProcess, UnderMpirun) {
   EXPECT_TRUE(std::filesystem::exists(dir() + "/model/model.safetensors"));
 }
 
+// What a batch system does before the time limit (launch/slurm.sbatch).
+TEST_F(TrainProcess, UnderMpirunASignalEndsItWithACheckpointAndTheSameCommandGoesOn) {
+  const std::vector<std::string> command = {"mpirun",
+                                            "--allow-run-as-root",
+                                            "--oversubscribe",
+                                            "-n",
+                                            "4",
+                                            COHORT_BIN_DIR "/cohort",
+                                            "run",
+                                            folder + "/run.toml",
+                                            "--set",
+                                            "run.total_steps=60",
+                                            "--set",
+                                            "run.save_steps=1000",
+                                            "--set",
+                                            "learner.ranks=2"};
+  {
+    Process p(folder, command, "/usr/bin/env");
+    ASSERT_TRUE(reaches(p, 3)) << p.output();
+    p.signal(SIGUSR2);
+    const Outcome out = p.wait(60);
+    EXPECT_EQ(out.code, 1) << out.output << out.error;
+    EXPECT_TRUE(p.all_gone(0.5)) << "processes are left";
+  }
+  const int64_t kept = checkpointed();
+  EXPECT_GE(kept, 3);
+  EXPECT_LT(kept, 60) << "the run ended before it was stopped: too few steps for this test";
+  EXPECT_EQ(kept, integer("SELECT MAX(step) + 1 FROM metrics WHERE name = 'trained'"))
+      << "trained steps were lost";
+  Process p(folder, command, "/usr/bin/env");
+  const Outcome out = p.wait(120);
+  ASSERT_EQ(out.code, 0) << out.output << out.error;
+  expect_whole(60);
+}
+
 TEST_F(TrainProcess, BadInputIsOneLineAndLeavesNothing) {
   const auto expect = [&](const std::vector<std::string>& set, int code,
                           const std::vector<std::string>& named) {
