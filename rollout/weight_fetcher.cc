@@ -77,8 +77,10 @@ void WeightFetcher::loop() {
       if (transport_ == WeightTransport::cuda_ipc && !copied)
         log::warn("weights of version {} came over ZeroMQ: the learner's GPU buffer could not be used",
                   *have);
-      log::info("weights of version {} are here, by {} in {:.1f} ms", *have, copied ? "cuda_ipc" : "zmq",
-                std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count());
+      log::info("weights of version {} are here, by {} in {:.1f} ms (the swap before took {:.2f} ms)", *have,
+                copied ? "cuda_ipc" : "zmq",
+                std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count(),
+                runner_.swap_ms());
     } else if (!over()) {
       log::warn("weights of version {} did not come from {}; asking again", want.version, want.endpoint);
     }
