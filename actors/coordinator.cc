@@ -30,6 +30,10 @@
 #include "transport/base/log.h"
 
 namespace cohort {
+namespace {
+// A worker whose connection broke tries again after 2 s at the latest (transport/link.cc).
+constexpr double kComesBackSeconds = 3;
+}  // namespace
 
 Coordinator::Coordinator(CoordinatorConfig config, PromptFile train, PromptFile eval, Ledger& ledger,
                          Send send, double now)
@@ -220,6 +224,7 @@ void Coordinator::on_hello(const PeerId& peer, const Hello& hello, double now) {
   if (known && (before->pid != hello.pid || before->host != hello.host))
     lose(hello.name, "was replaced by a new process", now);
   Worker& worker = registry_.join(peer, hello, now);
+  missing_.erase(hello.name);
   log::info("{} {} ({}, pid {})", worker.name, known ? "is back" : "joined", worker.host, worker.pid);
   if (worker.role == Role::rollout) {
     hold_leases(worker, hello.held, now);
@@ -233,13 +238,17 @@ void Coordinator::on_hello(const PeerId& peer, const Hello& hello, double now) {
     post(peer, Shutdown{false, shutdown_reason_});
 }
 
-void Coordinator::lose(const std::string& name, const std::string& why, double now, bool in_order) {
+void Coordinator::lose(std::string name, const std::string& why, double now, bool in_order) {
   Worker* w = registry_.by_name(name);
   if (w == nullptr) return;
   log::info("{} {}", name, why);
   const Role role = w->role;
   const uint32_t rank = w->rank;
   registry_.remove(name);
+  if (!in_order && role != Role::observer) {
+    std::erase_if(missing_, [&](const auto& m) { return now - m.second >= kComesBackSeconds; });
+    missing_[name] = now;
+  }
   if (role == Role::learner) requests_.erase(rank);
   if (role == Role::rollout || role == Role::reward) release_slots(name, now, in_order);
 }
@@ -288,7 +297,18 @@ bool Coordinator::finished(double now) const {
   if (now > shutdown_deadline_) return true;
   for (const auto& [name, w] : registry_.all())
     if (w.role != Role::observer) return false;
-  return true;
+  // One that is just connecting again would look for a coordinator for ever.
+  return std::none_of(missing_.begin(), missing_.end(),
+                      [&](const auto& m) { return now - m.second < kComesBackSeconds; });
+}
+
+void Coordinator::farewell(const std::vector<Incoming>& late, double now) {
+  for (const Incoming& incoming : late)
+    if (std::holds_alternative<Hello>(incoming.envelope.message))
+      send_(incoming.peer, {0, Refused{"the run is over: " + shutdown_reason_}});
+  const std::string status = status_json(now);
+  for (const auto& [name, w] : registry_.all())
+    if (w.role == Role::observer) send_(w.peer, {0, Status{status}});
 }
 
 }  // namespace cohort

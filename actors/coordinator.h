@@ -43,6 +43,8 @@ class Coordinator {
   // `drain_grading`: reward workers finish what they hold, or else drop it.
   void begin_shutdown(const std::string& reason, double now, bool drain_grading = false);
   bool finished(double now) const;
+  // After finished(): observers are told how it ended, and a worker that comes back now that the run is over.
+  void farewell(const std::vector<Incoming>& late, double now);
   // Why the run cannot go on, "" while it can: an ordered end has begun, and starting again would not help.
   const std::string& failure() const { return failure_; }
   bool complete() const {
@@ -108,8 +110,9 @@ class Coordinator {
   void release(double now);
   void dispatch(const Incoming& incoming, Worker& worker, double now);
   void on_hello(const PeerId& peer, const Hello& hello, double now);
-  // `in_order`: it said Goodbye, so what it held says nothing of it or of the completions.
-  void lose(const std::string& name, const std::string& why, double now, bool in_order = false);
+  // `in_order`: it said Goodbye, so what it held says nothing of it or of the completions. `name` is a copy: the caller's
+  // may be the registry's own, which goes with the entry.
+  void lose(std::string name, const std::string& why, double now, bool in_order = false);
   // coordinator_rollout.cc
   void hold_leases(Worker& worker, const std::vector<HeldLease>& held, double now);
   void release_slots(const std::string& worker, double now, bool in_order);
@@ -195,6 +198,7 @@ class Coordinator {
   GradingMetrics metrics_;
   std::string shutdown_reason_, failure_;
   double shutdown_deadline_ = 0;
+  std::map<std::string, double> missing_;  // workers whose connection broke, since when: some come back
 };
 
 }  // namespace cohort

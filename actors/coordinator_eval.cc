@@ -98,15 +98,16 @@ void Coordinator::eval_group_done(const Group& group, bool failed, double now) {
   }
 }
 
-// The last step's weights are evaluated before the learner that serves them may leave. Given up when nothing
-// moves for a minute, so that a run always ends.
+// An evaluation that has begun is finished, and the last step's weights are evaluated, before the learner that serves
+// them may leave. Given up when nothing moves for a minute, so that a run always ends.
 bool Coordinator::final_eval_pending(double now) const {
   if (config_.run.eval_steps == 0 || eval_.size() == 0 || !shutdown_reason_.empty()) return false;
-  if (total_steps() % static_cast<uint32_t>(config_.run.eval_steps) != 0) return false;
   if (registry_.count(Role::rollout) == 0 || registry_.count(Role::reward) == 0) return false;
-  for (const StoredEval& e : evals_)
-    if (e.version >= total_steps()) return false;
-  return now - eval_progress_ < 60;
+  if (now - eval_progress_ >= 60) return false;
+  if (eval_run_) return true;
+  if (total_steps() % static_cast<uint32_t>(config_.run.eval_steps) != 0) return false;
+  return std::none_of(evals_.begin(), evals_.end(),
+                      [&](const StoredEval& e) { return e.version >= total_steps(); });
 }
 
 }  // namespace cohort

@@ -134,6 +134,7 @@ int run_coordinator(const CoordinatorCommand& command) {
       break;
     }
   }
+  coordinator.farewell(router->receive(0), steady_seconds());
   std::filesystem::remove(endpoint_file, ec);
   ledger.close();
   log::info("ended");

@@ -22,6 +22,74 @@ struct Shared {
   static constexpr int kBytes = (kRing > kMerge ? kRing : kMerge) + kQuery + kNew;
 };
 
+// Behind the sums of all splits: each split's maximum and weight.
+__device__ __forceinline__ float2* split_totals(const DecodeAttentionParams& p, int64_t head) {
+  return reinterpret_cast<float2*>(p.partial + int64_t(p.count) * p.heads * p.splits * (p.kv.head_dim)) +
+         head * p.splits;
+}
+
+// By one block: the sums of the splits of `group` heads, in their order, kRound splits' factors at a time in shared memory
+// (scratch: kRows * kRound floats). Many loads of 16 bytes are under way in each thread.
+template <int kDim>
+__device__ void merge_splits(const DecodeAttentionParams& p, int64_t first_head, int group, int splits,
+                             float* scratch) {
+  constexpr int kRound = 64, kAtOnce = kDim > 64 ? 8 : 16, kVectors = kDim / 4;
+  constexpr int kItems = (kRows * kVectors + kWarps * 32 - 1) / (kWarps * 32);
+  __shared__ float best[kRows], weight[kRows];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (int m = warp; m < group; m += kWarps) {
+    const float2* totals = split_totals(p, first_head + m);
+    float top = -INFINITY, sum = 0;
+    for (int s = lane; s < splits; s += 32) top = fmaxf(top, __ldcg(&totals[s].x));
+    top = warp_max(top);
+    for (int s = lane; s < splits; s += 32) {
+      const float2 t = __ldcg(totals + s);
+      sum += exp2f(t.x - top) * t.y;
+    }
+    sum = warp_sum(sum);
+    if (lane == 0) best[m] = top, weight[m] = sum;
+  }
+  float4 total[kItems] = {};
+  for (int first = 0; first < splits; first += kRound) {
+    __syncthreads();
+    const int here = min(kRound, splits - first);
+    for (int i = threadIdx.x; i < group * kRound; i += kWarps * 32) {
+      const int m = i / kRound, s = i % kRound;
+      if (s < here) scratch[i] = exp2f(__ldcg(&split_totals(p, first_head + m)[first + s].x) - best[m]);
+    }
+    __syncthreads();
+#pragma unroll
+    for (int item = 0; item < kItems; ++item) {
+      const int i = item * kWarps * 32 + threadIdx.x, m = i / kVectors;
+      if (m >= group) break;
+      const float4* from = reinterpret_cast<const float4*>(p.partial) +
+                           ((first_head + m) * p.splits + first) * kVectors + i % kVectors;
+      for (int s = 0; s < here; s += kAtOnce) {
+        float4 part[kAtOnce];
+#pragma unroll
+        for (int u = 0; u < kAtOnce; ++u)
+          if (s + u < here) part[u] = __ldcg(from + (s + u) * kVectors);
+#pragma unroll
+        for (int u = 0; u < kAtOnce; ++u)
+          if (s + u < here) {
+            const float factor = scratch[m * kRound + s + u];
+            total[item].x += factor * part[u].x, total[item].y += factor * part[u].y;
+            total[item].z += factor * part[u].z, total[item].w += factor * part[u].w;
+          }
+      }
+    }
+  }
+#pragma unroll
+  for (int item = 0; item < kItems; ++item) {
+    const int i = item * kWarps * 32 + threadIdx.x, m = i / kVectors;
+    if (m >= group) break;
+    const float inverse = 1 / weight[m];
+    *reinterpret_cast<uint2*>(p.out + (first_head + m) * kDim + i % kVectors * 4) =
+        uint2{pack(total[item].x * inverse, total[item].y * inverse),
+              pack(total[item].z * inverse, total[item].w * inverse)};
+  }
+}
+
 template <int kDim>
 __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4)
     decode_attention_kernel(DecodeAttentionParams p) {
@@ -233,9 +301,8 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4)
     if (splits == 1) {
       p.out[head * kDim + d] = __float2bfloat16_rn(sum / weight);
     } else {
-      float* to = p.partial + (head * p.splits + split) * kWidth;
-      to[d] = sum;
-      if (d == 0) to[kDim] = best, to[kDim + 1] = weight;
+      p.partial[(head * p.splits + split) * kDim + d] = sum;
+      if (d == 0) split_totals(p, head)[split] = float2{best, weight};
     }
   }
   if (splits == 1) return;
@@ -248,18 +315,7 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4)
   if (!last_block) return;
   __threadfence();
   if (threadIdx.x == 0) *counter = 0;
-  for (int i = threadIdx.x; i < group * kDim; i += kWarps * 32) {
-    const int m = i / kDim, d = i % kDim;
-    const int64_t head = int64_t(row_index) * p.heads + kv_head * group + m;
-    const float* from = p.partial + head * p.splits * kWidth;
-    float best = -INFINITY, sum = 0, weight = 0;
-    for (int s = 0; s < splits; ++s) best = fmaxf(best, __ldcg(from + s * kWidth + kDim));
-    for (int s = 0; s < splits; ++s) {
-      const float factor = exp2f(__ldcg(from + s * kWidth + kDim) - best);
-      sum += factor * __ldcg(from + s * kWidth + d), weight += factor * __ldcg(from + s * kWidth + kDim + 1);
-    }
-    p.out[head * kDim + d] = __float2bfloat16_rn(sum / weight);
-  }
+  merge_splits<kDim>(p, int64_t(row_index) * p.heads + kv_head * group, group, splits, merge);
 }
 
 template <int kDim>

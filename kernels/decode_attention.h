@@ -30,7 +30,7 @@ constexpr bool decode_attention_supports(int64_t heads, int64_t kv_heads, int64_
   return heads / kv_heads <= 16 && (head_dim == 32 || head_dim == 64 || head_dim == 128);
 }
 constexpr int64_t decode_attention_scratch(int64_t rows, int64_t heads, int64_t head_dim, int64_t splits) {
-  return splits > 1 ? rows * splits * heads * (head_dim + 2) : 0;
+  return splits > 1 ? rows * splits * heads * (head_dim + 2) : 0;  // sums, then maxima and weights
 }
 void decode_attention(const DecodeAttentionParams& p, cudaStream_t stream, bool early);
 void decode_attention_reference(const DecodeAttentionParams& p);

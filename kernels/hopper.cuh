@@ -51,6 +51,11 @@ __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address) {
   return (uint64_t(address & 0x3ffff) >> 4) | uint64_t(1) << 16 | uint64_t(1024 >> 4) << 32 |
          uint64_t(1) << 62;
 }
+// The same tile read with its rows as the sum's dimension; columns beyond 64 are another tile, `next` bytes on.
+__device__ __forceinline__ uint64_t column_descriptor(uint32_t address, int next) {
+  return (uint64_t(address & 0x3ffff) >> 4) | uint64_t(next >> 4) << 16 | uint64_t(1024 >> 4) << 32 |
+         uint64_t(1) << 62;
+}
 __device__ __forceinline__ void multiply_begin() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
@@ -113,6 +118,36 @@ struct Multiply<256> {
         "}, %128, %129, p, 1, 1, 0, 0;\n}\n"
         : OUT_16(0), OUT_16(16), OUT_16(32), OUT_16(48), OUT_16(64), OUT_16(80), OUT_16(96), OUT_16(112)
         : "l"(a), "l"(b), "r"(accumulate));
+  }
+};
+// d (64 x kColumns, fp32) += a (64 x 16, in registers as a fragment of the smaller instructions) * b (16 x kColumns), whose rows
+// lie one after the other: column_descriptor().
+template <int kColumns>
+struct MultiplyTransposed;
+template <>
+struct MultiplyTransposed<64> {
+  static __device__ __forceinline__ void run(float (&d)[32], const uint32_t (&a)[4], uint64_t b) {
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+        "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;\n"
+        : OUT_16(0), OUT_16(16)
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+  }
+};
+template <>
+struct MultiplyTransposed<128> {
+  static __device__ __forceinline__ void run(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+        "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"
+        : OUT_16(0), OUT_16(16), OUT_16(32), OUT_16(48)
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
   }
 };
 #undef OUT_4

@@ -17,7 +17,7 @@ struct PrefillTile {
   int32_t slot = 0, first_row = 0, tokens = 0, past = 0;
   int32_t first = 0;  // first of the tile's rows, counted token * group + head
 };
-constexpr int kPrefillTileRows = 64;
+constexpr int kPrefillTileRows = 128;
 
 struct PrefillAttentionParams {
   const PrefillTile* tiles = nullptr;  // device (or pinned)

@@ -32,9 +32,77 @@ __global__ void rope_write_kernel(RopeWriteParams p) {
   pairs.store(d, [to](int i, float v) { to[i] = __float2bfloat16_rn(v); });
 }
 
+__device__ __forceinline__ void widen(const uint4& raw, float (&v)[8]) {
+  const bf16* e = reinterpret_cast<const bf16*>(&raw);
+#pragma unroll
+  for (int j = 0; j < 8; ++j) v[j] = __bfloat162float(e[j]);
+}
+__device__ __forceinline__ uint4 narrow(const float (&v)[8]) {
+  return {pack(v[0], v[1]), pack(v[2], v[3]), pack(v[4], v[5]), pack(v[6], v[7])};
+}
+
+// The same where the product is whole: kThreads neighbours have a head, eight elements of each half a thread.
+template <int kThreads>
+__global__ void rope_write_whole_kernel(RopeWriteParams p) {
+  constexpr int kDim = kThreads * 16, kHalf = kDim / 2;
+  dependency_wait();
+  dependents_launch();
+  const int64_t thread = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, item = thread / kThreads;
+  const int all = p.heads + 2 * p.kv.kv_heads, head = int(item % all), at = int(thread % kThreads) * 8;
+  const int64_t row_index = item / all;
+  if (row_index >= p.count || p.rows[row_index].slot < 0) return;  // a head's threads go together
+  const Row& row = p.rows[row_index];
+  const bf16* from = p.qkv.whole + row_index * p.qkv.width + head * kDim + at;
+  float a[8], b[8];
+  widen(*reinterpret_cast<const uint4*>(from), a), widen(*reinterpret_cast<const uint4*>(from + kHalf), b);
+  if (head < p.heads + p.kv.kv_heads) {
+    if (const bf16* norm = head < p.heads ? p.rope.q_norm : p.rope.k_norm) {
+      float sum = 0;
+#pragma unroll
+      for (int j = 0; j < 8; ++j) sum += a[j] * a[j] + b[j] * b[j];
+      const uint32_t together = ((1u << kThreads) - 1) << (threadIdx.x % 32 / kThreads * kThreads);
+#pragma unroll
+      for (int o = 1; o < kThreads; o <<= 1) sum += __shfl_xor_sync(together, sum, o);
+      const float scale = rsqrtf(sum / float(kDim) + p.rope.eps);
+      float w[8], v[8];
+      widen(*reinterpret_cast<const uint4*>(norm + at), w),
+          widen(*reinterpret_cast<const uint4*>(norm + kHalf + at), v);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) a[j] *= scale * w[j], b[j] *= scale * v[j];
+    }
+    const float4* turns =
+        reinterpret_cast<const float4*>(p.rope.cos_sin + int64_t(row.position) * kHalf + at);
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+      const float4 t = turns[j / 2];
+      const float x = a[j] * t.x - b[j] * t.y, y = a[j + 1] * t.z - b[j + 1] * t.w;
+      b[j] = b[j] * t.x + a[j] * t.y, b[j + 1] = b[j + 1] * t.z + a[j + 1] * t.w;
+      a[j] = x, a[j + 1] = y;
+    }
+  }
+  bf16* to;
+  if (head < p.heads) {
+    to = p.q + (row_index * p.heads + head) * kDim;
+  } else {
+    const int value = head >= p.heads + p.kv.kv_heads, kv_head = (head - p.heads) % p.kv.kv_heads;
+    const int32_t page = p.kv.table[row.slot * p.kv.table_stride + row.position / kPageTokens];
+    to = p.kv.head(page, value, kv_head) + row.position % kPageTokens * kDim;
+  }
+  *reinterpret_cast<uint4*>(to + at) = narrow(a), *reinterpret_cast<uint4*>(to + kHalf + at) = narrow(b);
+}
+
+template <int kThreads>
+void run_whole(const RopeWriteParams& p, cudaStream_t stream, bool early) {
+  const int64_t threads = int64_t(p.count) * (p.heads + 2 * p.kv.kv_heads) * kThreads;
+  launch(rope_write_whole_kernel<kThreads>, unsigned((threads + 255) / 256), 256, 0, stream, early, p);
+}
+
 }  // namespace
 
 void rope_write(const RopeWriteParams& p, cudaStream_t stream, bool early) {
+  if (p.qkv.whole && p.kv.head_dim == 32) return run_whole<2>(p, stream, early);
+  if (p.qkv.whole && p.kv.head_dim == 64) return run_whole<4>(p, stream, early);
+  if (p.qkv.whole && p.kv.head_dim == 128) return run_whole<8>(p, stream, early);
   const dim3 grid(unsigned(p.count), unsigned(p.heads + 2 * p.kv.kv_heads + 7) / 8);
   auto kernel = p.kv.head_dim <= 64    ? rope_write_kernel<1>
                 : p.kv.head_dim <= 128 ? rope_write_kernel<2>

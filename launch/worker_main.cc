@@ -28,7 +28,7 @@ std::optional<int> begin_worker(CLI::App& app, int argc, char** argv, const std:
   app.add_option(
          "--give-up", fields.give_up_s,
          "seconds without a coordinator before it leaves with an error: the coordinator may come back, and a "
-         "worker that was not connected when the run ended is not told; 0: never")
+         "worker that was away when the run ended is not told; 0: never")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--log", log_file, "also write the log to this file");

@@ -116,6 +116,7 @@ class CudaModel {
   struct PackedCopy {  // `blocks` runs of `bytes`, the runs of the destination `pitch` apart
     int64_t from, to, bytes, pitch, blocks;
   };
+  enum Product { kQkv, kOutput, kGateUp, kDown, kHead };
   void lay_out_weights();
   // Which kernel a product of so many rows takes.
   struct Choice {

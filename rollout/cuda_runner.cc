@@ -23,13 +23,12 @@
 
 #include "kernels/cuda_check.h"
 #include "kernels/decode_attention.h"
-#include "kernels/rows_kernels.h"
+#include "rollout/cuda_device.h"
 #include "rollout/cuda_model.h"
 #include "rollout/model_runner.h"
 #include "rollout/page_pool.h"
 #include "rollout/weight_share.h"
 #include "transport/base/error.h"
-#include "transport/base/place.h"
 
 namespace cohort {
 namespace {
@@ -44,39 +43,10 @@ int32_t bucket_of(int32_t rows) {
   return (rows + 255) / 256 * 256;
 }
 
-int device_of(const std::string& name) {
-  int device = 0;
-  if (name.starts_with("cuda:")) {
-    const std::string digits = name.substr(5);
-    if (digits.empty() || digits.size() > 3 || digits.find_first_not_of("0123456789") != std::string::npos)
-      fail_usage("device \"{}\": use cpu, cuda or cuda:N", name);
-    device = std::stoi(digits);
-  } else if (name != "cuda") {
-    fail_usage("device \"{}\": use cpu, cuda or cuda:N", name);
-  }
-  int count = 0;
-  const cudaError_t code = cudaGetDeviceCount(&count);
-  if (code != cudaSuccess || count == 0)
-    fail("device \"{}\": this machine has no usable GPU ({})", name,
-         code == cudaSuccess ? "none found" : cudaGetErrorString(code));
-  if (name == "cuda") device = place_on_node() % count;
-  if (device >= count) fail("device \"{}\": this machine has {} GPU{}", name, count, count == 1 ? "" : "s");
-  CUDA_CHECK(cudaSetDevice(device));
-  if (!cuda::kernels_fit_device()) {
-    cudaDeviceProp properties;
-    CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
-    fail(
-        "device \"{}\": this build has no code for {} (compute capability {}.{}): configure with "
-        "-DCMAKE_CUDA_ARCHITECTURES={}{}-real",
-        name, properties.name, properties.major, properties.minor, properties.major, properties.minor);
-  }
-  return device;
-}
-
 class CudaRunner : public ModelRunner {
  public:
   CudaRunner(const ModelConfig& config, const RunnerOptions& options)
-      : config_(config), options_(options), device_(device_of(options.device)) {
+      : config_(config), options_(options), device_(open_cuda_device(options.device)) {
     if (options.max_slots < 1 || options.max_context < 1)
       fail_usage("a runner needs at least one slot and one token of context");
     if (options.dtype != "bfloat16")

@@ -1,61 +1,11 @@
-#include "rollout/engine.h"
-
+// What is held, and which of it the next forward pass takes. engine_slots.cc: where its KV lies; engine_ends.cc: what a pass
+// sampled.
 #include <algorithm>
 
+#include "rollout/engine_parts.h"
 #include "transport/base/error.h"
 
 namespace cohort {
-
-namespace {
-using Clock = std::chrono::steady_clock;
-
-bool contains(const std::vector<int32_t>& ids, int32_t id) {
-  return std::find(ids.begin(), ids.end(), id) != ids.end();
-}
-}  // namespace
-
-// The KV of a group's prompt sits in `prompt_slot` from the first prefilled chunk until its last sequence has
-// started.
-struct Engine::Group {
-  EngineRequest request;
-  std::deque<uint32_t> waiting;  // indices without a slot
-  size_t running = 0;
-  int32_t prompt_slot = -1;
-  size_t prefilled = 0;  // prompt tokens in prompt_slot
-
-  size_t to_prefill() const {
-    return request.prompt_ids.size() - 1;
-  }  // the last one is each sequence's first step
-  bool ready() const { return to_prefill() == 0 || (prompt_slot >= 0 && prefilled == to_prefill()); }
-};
-
-struct Engine::Sequence {
-  Group* group = nullptr;
-  uint32_t index = 0;
-  int32_t slot = -1;
-  uint64_t order = 0;  // of its first start
-  int32_t next = 0;    // the token to feed: the prompt's last, then the one sampled last
-  std::vector<int32_t>
-      again;  // after a pre-emption: all tokens whose KV has to be computed again, empty when it is
-  size_t in_flight = 0;  // samples of passes begun and not ended
-  bool left =
-      false;  // ended, cancelled or pre-empted: passes ahead that still hold it are not its own any more
-  std::vector<int32_t> tokens;
-  std::vector<float> logprobs;
-  std::vector<VersionRun> versions;
-  Clock::time_point began, last;
-  std::unique_ptr<StreamDecoder> decoder;  // only where stop strings have to be looked for
-  std::string text;
-  bool stopped_by_string = false, stopped_by_token = false;
-  std::string finish_reason;
-};
-
-// One forward pass: its steps and whose they are (null for prompt chunks). A sequence may have left meanwhile.
-struct Engine::Pass {
-  std::vector<SequenceStep> steps;
-  std::vector<std::shared_ptr<Sequence>> sequences;
-  Version version = 0;
-};
 
 Engine::Engine(ModelRunner& runner, std::shared_ptr<const Tokenizer> tokenizer, EngineOptions options)
     : runner_(runner), tokenizer_(std::move(tokenizer)), options_(options) {
@@ -162,11 +112,6 @@ void Engine::forget_prefills() {
   for (Group& g : groups_) give_up_prompt(g);
 }
 
-void Engine::give_up_prompt(Group& group) {
-  if (group.prompt_slot >= 0) free_slot(std::exchange(group.prompt_slot, -1));
-  group.prefilled = 0;
-}
-
 void Engine::swap_if_due() {
   if (!staged_ || (options_.weight_sync == WeightSync::drain && !(running_.empty() && preempted_.empty())))
     return;
@@ -174,80 +119,6 @@ void Engine::swap_if_due() {
   if (!runner_.swap_weights()) return;
   swapped_ = true;
   forget_prefills();
-}
-
-void Engine::free_slot(int32_t slot) {
-  runner_.reset_slot(
-      slot);  // a pass ahead may still write to it: it does so before any that is begun from here on
-  free_slots_.push_back(slot);
-}
-
-void Engine::leave(Sequence& sequence) {
-  sequence.left = true;
-  free_slot(std::exchange(sequence.slot, -1));
-}
-
-int32_t Engine::take_slot() {
-  const int32_t slot = free_slots_.back();
-  free_slots_.pop_back();
-  return slot;
-}
-
-// Room for `tokens` more tokens in the slot, if need be at the cost of what can be computed again: prompts prefilled ahead
-// (the youngest group's first), then running sequences, the one that started last first, but never `for_whom` or an older
-// one. False when there is nothing left to give up.
-bool Engine::make_room(const Sequence* for_whom, int32_t slot, int32_t tokens) {
-  while (!runner_.reserve(slot, tokens)) {
-    const auto prompt = std::find_if(groups_.rbegin(), groups_.rend(), [&](const Group& g) {
-      return g.prompt_slot >= 0 && g.prompt_slot != slot;
-    });
-    if (prompt != groups_.rend()) {
-      give_up_prompt(*prompt);
-      continue;
-    }
-    if (running_.empty() || !for_whom || running_.back()->order <= for_whom->order) return false;
-    preempt(running_.back());
-  }
-  return true;
-}
-
-void Engine::preempt(std::shared_ptr<Sequence> s) {
-  ++preemptions_;
-  std::erase(running_, s);
-  leave(*s);
-  // What passes ahead sample for it is dropped, so it goes on as another object.
-  auto waiting = std::make_shared<Sequence>(std::move(*s));
-  s->left = true;
-  waiting->left = false;
-  waiting->in_flight = 0;
-  waiting->again = waiting->group->request.prompt_ids;
-  waiting->again.insert(waiting->again.end(), waiting->tokens.begin(), waiting->tokens.end());
-  waiting->again.pop_back();  // the last is the next step's
-  const auto place = std::find_if(preempted_.begin(), preempted_.end(),
-                                  [&](const auto& p) { return p->order > waiting->order; });
-  preempted_.insert(place, std::move(waiting));
-}
-
-// Gives the oldest pre-empted sequences slots again, where the cache has room for all they know and one token. False while
-// some are left without: then nothing new may start.
-bool Engine::resume_preempted() {
-  while (!preempted_.empty()) {
-    if (free_slots_.empty()) {
-      const auto prompt =
-          std::find_if(groups_.rbegin(), groups_.rend(), [](const Group& g) { return g.prompt_slot >= 0; });
-      if (prompt == groups_.rend()) return false;
-      give_up_prompt(*prompt);
-    }
-    Sequence& s = *preempted_.front();
-    const int32_t slot = free_slots_.back();
-    if (!make_room(nullptr, slot, int32_t(s.again.size()) + 1)) return false;
-    s.slot = take_slot();
-    const auto place =
-        std::find_if(running_.begin(), running_.end(), [&](const auto& r) { return r->order > s.order; });
-    running_.insert(place, std::move(preempted_.front()));
-    preempted_.pop_front();
-  }
-  return true;
 }
 
 void Engine::start_sequences() {
@@ -391,90 +262,6 @@ std::vector<Completion> Engine::step() {
   std::vector<Sampled> sampled(pass->steps.size());
   runner_.end_step(sampled);
   return conclude(*pass, sampled);
-}
-
-std::vector<Completion> Engine::conclude(Pass& pass, const std::vector<Sampled>& sampled) {
-  const auto now = Clock::now();
-  std::vector<Completion> done;
-  for (size_t i = 0; i < pass.sequences.size(); ++i) {
-    const std::shared_ptr<Sequence>& s = pass.sequences[i];
-    if (!s || s->left) continue;
-    --s->in_flight;
-    if (!accept(*s, sampled[i], pass.version, now)) continue;
-    done.push_back(finish(*s));
-    leave(*s);
-    --s->group->running;
-    end_of(*s->group);
-  }
-  std::erase_if(running_, [](const auto& s) { return s->left; });
-  // A pre-empted sequence whose KV is whole again goes on with its last token.
-  for (const auto& s : running_)
-    if (!s->again.empty() && size_t(runner_.slot_length(s->slot)) == s->again.size()) s->again.clear();
-  return done;
-}
-
-// Takes the sampled token; true when the sequence ended with it.
-bool Engine::accept(Sequence& s, const Sampled& sampled, Version version, Clock::time_point now) {
-  const SamplingParams& p = s.group->request.sampling;
-  if (s.tokens.empty()) s.began = now;
-  s.last = now;
-  s.tokens.push_back(sampled.token);
-  s.logprobs.push_back(sampled.logprob);
-  if (s.versions.empty() || s.versions.back().version != version) s.versions.push_back({version, 0});
-  ++s.versions.back().count;
-  ++tokens_sampled_;
-  s.next = sampled.token;
-
-  if ((!p.ignore_eos && contains(runner_.config().eos_token_ids, sampled.token)) ||
-      contains(p.stop_token_ids, sampled.token)) {
-    s.stopped_by_token = true;
-    s.finish_reason = "stop";
-    return true;
-  }
-  if (s.decoder) {
-    size_t longest = 0;
-    for (const std::string& stop : p.stop) longest = std::max(longest, stop.size());
-    const size_t from = s.text.size() < longest ? 0 : s.text.size() - longest + 1;
-    s.text += s.decoder->push(sampled.token);
-    size_t cut = std::string::npos;
-    for (const std::string& stop : p.stop) cut = std::min(cut, s.text.find(stop, from));
-    if (cut != std::string::npos) {
-      s.text.resize(cut);
-      s.stopped_by_string = true;
-      s.finish_reason = "stop";
-      return true;
-    }
-  }
-  const bool full = int64_t(s.group->request.prompt_ids.size() + s.tokens.size()) >= max_context_;
-  if (int64_t(s.tokens.size()) >= p.max_tokens || full) {
-    s.finish_reason = "length";
-    return true;
-  }
-  return false;
-}
-
-Completion Engine::finish(Sequence& s) {
-  Completion c;
-  c.group = s.group->request.group;
-  c.index = s.index;
-  c.prompt_ids = s.group->request.prompt_ids;
-  if (s.stopped_by_string) {
-    c.text = std::move(s.text);
-  } else if (tokenizer_) {
-    c.text = tokenizer_->decode(
-        std::span<const int32_t>(s.tokens).first(s.tokens.size() - (s.stopped_by_token ? 1 : 0)));
-  }
-  c.token_ids = std::move(s.tokens);
-  c.logprobs = std::move(s.logprobs);
-  c.versions = std::move(s.versions);
-  c.finish_reason = std::move(s.finish_reason);
-  c.seconds = std::chrono::duration<double>(s.last - s.began).count();
-  return c;
-}
-
-void Engine::end_of(Group& group) {
-  if (group.running > 0 || !group.waiting.empty()) return;
-  groups_.remove_if([&](const Group& g) { return &g == &group; });
 }
 
 }  // namespace cohort

@@ -191,7 +191,7 @@ void Link::Impl::begin_conversation(zmq::Socket& socket) {
     if (welcome) run_id = welcome->run_id;
     std::erase_if(inbox, [](const Received& r) {
       return !std::holds_alternative<Shutdown>(r.message) &&
-             !std::holds_alternative<NoMoreBatches>(r.message);
+             !std::holds_alternative<NoMoreBatches>(r.message) && !std::holds_alternative<Status>(r.message);
     });
   }
   Hello hello = options.hello();

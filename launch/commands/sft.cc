@@ -1,6 +1,8 @@
 // cohort sft RUN.toml: supervised fine-tuning by the learner's ranks alone.
 #include <signal.h>
 
+#include <sys/stat.h>
+
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <fstream>
@@ -56,13 +58,20 @@ int command_sft(int argc, char** argv) {
       {.log_dir = folder.log_dir(), .guard = sibling_program("cohort"), .environment = quiet_environment()});
   std::ofstream(supervisor.log_path("sft"), std::ios::app);  // so that the tail can open it
   LogTail tail(supervisor.log_path("sft"));
+  const auto model = [file = (config.sft.output.empty() ? config.run.dir + "/sft" : config.sft.output) +
+                             "/config.json"] {  // changes when a model is written
+    struct stat info {};
+    return stat(file.c_str(), &info) == 0 ? std::pair(info.st_ino, info.st_mtim.tv_nsec)
+                                          : std::pair<ino_t, long>();
+  };
+  const auto model_before = model();
   supervisor.start(sft_child(config, folder));
   int told = 0;
   while (true) {
     const auto ends = supervisor.wait(200ms);
     if (!quiet) tail.show();
     for (const ChildEnd& end : ends) {
-      if (end.exit_code == 0 && told == 0) return 0;
+      if (end.exit_code == 0 && (told == 0 || model() != model_before)) return 0;  // it had just finished
       if (told > 0) fail("stopped; the same command goes on from the last checkpoint");
       throw Error(end.error.empty() ? end.text() + ": see " + supervisor.log_path("sft") : end.error,
                   end.exit_code == Error::kBadUsage ? Error::kBadUsage : Error::kFailed);

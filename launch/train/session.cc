@@ -80,6 +80,7 @@ class Session {
         ended_ = true;
       }
     }
+    last_word();
     link_.reset();
     supervisor_.kill_all();
     clear_line();
@@ -243,15 +244,28 @@ class Session {
     }
   }
 
+  // The coordinator's last status, which it sends when it ends: the last steps and the evaluation that ended with them.
+  void last_word() {
+    if (!link_ || !coordinator_left_) return;
+    next_request_ = Clock::time_point::max();
+    watch();
+    if (newest_ == shown_) return;
+    next_plain_ = {};
+    show(newest_, shown_step_);
+  }
+
   void show(const std::string& line, int64_t step) {
+    newest_ = line;
     if (live_ == Live::off) return;
     if (live_ == Live::line) {
       fmt::print("\r\033[K{}", line);
       std::fflush(stdout);
       line_shown_ = true;
+      shown_ = line;
     } else if (step != shown_step_ || Clock::now() >= next_plain_) {
       fmt::print("[{:>6}] {}\n", duration_text(seconds()), line);
       std::fflush(stdout);
+      shown_ = line;
       shown_step_ = step;
       next_plain_ = Clock::now() + 10s;
     }
@@ -308,6 +322,7 @@ class Session {
   std::optional<Clock::time_point> deadline_, dismissal_;
   Clock::time_point next_request_, next_plain_;
   int64_t shown_step_ = -1;
+  std::string newest_, shown_;  // lines
   Pace pace_;
 };
 

@@ -201,7 +201,9 @@ std::string TomlTable::text(const std::string& section, bool array_element) cons
 
 namespace detail {
 void fail_check(const std::string& where, const std::string& value, const Check& check) {
-  fail_usage("{} = {} must be {}", where, value, check.text);
+  // a whole number as its user wrote it: not "-1.0"
+  const std::string shown = value.ends_with(".0") ? value.substr(0, value.size() - 2) : value;
+  fail_usage("{} = {} must be {}", where, shown, check.text);
 }
 void fail_unknown_key(const std::string& where, const std::string& key,
                       const std::vector<std::string>& known) {

@@ -82,7 +82,7 @@ TEST(Options, ReadsEveryType) {
 
 TEST(Options, ErrorsNameFileLineAndKey) {
   EXPECT_EQ(error_of("\nstep = 3\n"), "run.toml:2: step: no such key; did you mean 'steps'?");
-  EXPECT_EQ(error_of("[inner]\nfactor = 3\n"), "run.toml:2: inner.factor = 3.0 must be from 0 to 2");
+  EXPECT_EQ(error_of("[inner]\nfactor = 3\n"), "run.toml:2: inner.factor = 3 must be from 0 to 2");
   EXPECT_EQ(error_of("steps = 'a'\n"), "run.toml:1: steps must be a whole number, not a string");
   EXPECT_EQ(error_of("mode = 'sum'\n"), "run.toml:1: mode = \"sum\" must be one of token-mean, seq-mean");
   EXPECT_EQ(error_of("count = -1\n"), "run.toml:1: count = -1 does not fit");

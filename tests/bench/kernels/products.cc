@@ -1,0 +1,81 @@
+// The step's matrix products: each of our tiles and splits, the fastest of them printed, and cuBLASLt.
+#include "kernels/gemm.h"
+#include "kernels/hopper_gemm.h"
+#include "tests/bench/kernels/bench.h"
+
+namespace cohort::bench {
+namespace {
+
+void product(Clock& clock, const char* model, const char* name, int m, int n, int k, cuda::GemmOut kind) {
+  const double weights = 2.0 * n * k;
+  const int copies = copies_of(weights);
+  Array<bf16> w(size_t(n) * size_t(k) * size_t(copies)), x(size_t(m) * size_t(k));
+  fill_random(w, 0.05f), fill_random(x);
+  Array<float> out(size_t(m) * size_t(n) * (kind == cuda::GemmOut::partial ? cuda::kMostGemmSplits : 1)),
+      other(size_t(m) * size_t(n));
+  const int most = kind == cuda::GemmOut::partial ? cuda::hopper_gemm_splits(n, k, 132) : 1,
+            steps = (k + 63) / 64;
+  Pair best;
+  best.early.us = 1e30;
+  std::string how;
+  double best_bytes = 0;
+  int last = 0;
+  for (const cuda::HopperGemmTile& tile : cuda::hopper_gemm_tiles()) {
+    if (tile.columns >= 2 * std::max(m, 64)) continue;
+    last = 0;
+    for (int wanted : {most, (most + 1) / 2, (most + 3) / 4, 1}) {
+      const int length = (steps + wanted - 1) / wanted, splits = (steps + length - 1) / length;
+      if (splits == last) continue;
+      last = splits;
+      const Pair t = time_both(clock, copies, [&](int i, bool early) {
+        cuda::hopper_gemm(
+            {x.get(), w.get() + size_t(i) * size_t(n) * size_t(k), m, n, k, splits, out.get(), n, kind}, tile,
+            clock.stream, early);
+      });
+      if (t.early.us >= best.early.us) continue;
+      best = t, how = fmt::format("{}×64 by {}, {} splits", tile.warpgroups, tile.columns, splits);
+      best_bytes = weights + 2.0 * m * k + (kind == cuda::GemmOut::swiglu ? 1.0 : 4.0 * splits) * m * n;
+    }
+  }
+  cuda::Gemm gemm;
+  cuda::GemmParams g;
+  g.x = x.get(), g.m = m, g.n = n, g.k = k, g.y = other.get(), g.stride = n,
+  g.fp32 = kind == cuda::GemmOut::full;
+  std::vector<const bf16*> cold;
+  for (int i = 0; i < copies; ++i) cold.push_back(w.get() + size_t(i) * size_t(n) * size_t(k));
+  g.w = cold[0];
+  gemm.prepare(g, clock.stream, cold);
+  const Time blas = clock.time(copies, [&](int i) {
+    cuda::GemmParams one = g;
+    one.w = cold[size_t(i)];
+    gemm.run(one, clock.stream);
+  });
+  const double bytes = weights + 2.0 * m * k + (g.fp32 ? 4.0 : 2.0) * m * n, flops = 2.0 * m * n * double(k);
+  fmt::print(
+      "| {} {}, {} rows | {:.2f} / {:.2f} | {:.2f} | {:.0f} | {} | {:.2f} ({:.2f}–{:.2f}) | {:.2f} | {:.0f} "
+      "|\n",
+      model, name, m, best.serial.us, best.early.us, best_bytes / best.early.us * 1e-6,
+      flops / best.early.us * 1e-6, how, blas.us, blas.low, blas.high, bytes / blas.us * 1e-6,
+      flops / blas.us * 1e-6);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+void bench_products(Clock& clock) {
+  fmt::print(
+      "| product | ours, µs one after the other / overlapping | TB/s | TFLOP/s | tile | cuBLASLt, µs | TB/s "
+      "| TFLOP/s |\n"
+      "| --- | --- | --- | --- | --- | --- | --- | --- |\n");
+  for (const Shape& s : kShapes)
+    for (int m : {64, 256, 512}) {
+      product(clock, s.name, "QKV", m, (s.heads + 2 * s.kv_heads) * s.head_dim, s.hidden,
+              cuda::GemmOut::partial);
+      product(clock, s.name, "output", m, s.hidden, s.heads * s.head_dim, cuda::GemmOut::partial);
+      product(clock, s.name, "gate-up", m, 2 * s.intermediate, s.hidden, cuda::GemmOut::swiglu);
+      product(clock, s.name, "down", m, s.hidden, s.intermediate, cuda::GemmOut::partial);
+      product(clock, s.name, "LM head", m, kVocab, s.hidden, cuda::GemmOut::full);
+    }
+}
+
+}  // namespace cohort::bench

@@ -1,0 +1,159 @@
+// The log-probs that come with CudaRunner's samples against the same tokens' from TorchRunner in float32 and from the GPU
+// learner in bfloat16, all on one GPU, random weights of the Qwen2.5-0.5B shape rounded to bf16.
+//   usage: logprob_check [--tokens 100000] [--spread S]…       spread: the logits' standard deviation
+// Ends with 1 where the mean |difference| is above 0.01 or the divergence above 0.001.
+//
+// A difference d = log p_other - log p_sampler of a token that the sampler drew; exp(d) - 1 - d is, in the mean, the
+// divergence of the sampler from the other. A fresh model has a spread of 0.6 and is nearly indifferent between 152k tokens;
+// the final norm is scaled for larger ones. bf16 is off by a share of the logits, so differences grow with the spread.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "learner/model/random_init.h"
+#include "learner/policy.h"
+#include "rollout/engine.h"
+#include "transport/base/error.h"
+
+namespace cohort {
+namespace {
+
+constexpr int32_t kPrompt = 64, kNew = 400, kBatch = 128;
+
+ModelConfig shape() {
+  ModelConfig c;
+  c.model_type = "qwen2", c.vocab_size = 151936, c.max_position_embeddings = 32768, c.rope_theta = 1e6;
+  c.tie_word_embeddings = true, c.qkv_bias = true;
+  c.hidden_size = 896, c.intermediate_size = 4864, c.num_layers = 24, c.num_heads = 14, c.num_kv_heads = 2,
+  c.head_dim = 64;
+  return c;
+}
+
+// One block of normal draws over and over, in bf16; the final norm makes the logits as spread as wanted.
+std::shared_ptr<const WeightSet> weights_of(const ModelConfig& config, double spread) {
+  std::vector<float> block((size_t{4} << 20) + 7);
+  fill_normal(block.data(), block.size(), config.initializer_range, 1, 1);
+  auto set = std::make_shared<WeightSet>();
+  set->manifest.tensors = config.tensors(DType::bf16);
+  lay_out(set->manifest);
+  set->data.resize(set->manifest.total_bytes);
+  const auto norm = float(spread / (config.initializer_range * std::sqrt(double(config.hidden_size))));
+  const std::vector<float> last(size_t(config.hidden_size), norm), ones(size_t(config.hidden_size), 1.0f);
+  for (const TensorSpec& t : set->manifest.tensors) {
+    std::byte* to = set->data.data() + t.offset;
+    const bool is_norm = t.name.ends_with("norm.weight");
+    const std::vector<float>& from = t.name == "model.norm.weight" ? last : is_norm ? ones : block;
+    for (uint64_t at = 0; at < t.bytes / 2; at += from.size())
+      convert_elements(reinterpret_cast<const std::byte*>(from.data()), DType::f32, to + 2 * at, DType::bf16,
+                       std::min<uint64_t>(from.size(), t.bytes / 2 - at));
+  }
+  return set;
+}
+
+struct Difference {
+  double absolute = 0, largest = 0, divergence = 0;
+  size_t tokens = 0;
+  void add(double other, double sampler) {
+    const double d = other - sampler;
+    absolute += std::abs(d), largest = std::max(largest, std::abs(d)), divergence += std::exp(d) - 1 - d,
+                             ++tokens;
+  }
+  bool print(const char* what, double spread) const {
+    const double mean = absolute / double(tokens), kl = divergence / double(tokens);
+    fmt::print("| {:.1f} | {} | {} | {:.5f} | {:.3f} | {:.2e} |\n", spread, what, tokens, mean, largest, kl);
+    return mean <= 0.01 && kl <= 1e-3;
+  }
+};
+
+std::vector<Completion> sample(const ModelConfig& config, const std::shared_ptr<const WeightSet>& weights,
+                               int32_t sequences) {
+  RunnerOptions o;
+  o.device = "cuda", o.dtype = "bfloat16", o.max_slots = kBatch, o.max_context = kPrompt + kNew,
+  o.max_step_tokens = 4096;
+  const auto runner = make_cuda_runner(config, weights, o);
+  Engine engine(*runner, nullptr, {});
+  std::mt19937 rng(2);
+  for (int32_t i = 0; i < sequences; ++i) {
+    EngineRequest r;
+    r.group = GroupId(i + 1), r.indices = {0};
+    for (int32_t t = 0; t < kPrompt; ++t)
+      r.prompt_ids.push_back(int32_t(rng() % uint32_t(config.vocab_size)));
+    r.sampling.max_tokens = kNew, r.sampling.ignore_eos = true, r.sampling.seed = 3;
+    engine.add(std::move(r));
+  }
+  std::vector<Completion> all;
+  while (!engine.idle())
+    for (Completion& c : engine.step()) all.push_back(std::move(c));
+  return all;
+}
+
+bool within_bounds(double spread, int64_t tokens) {
+  const ModelConfig config = shape();
+  const auto weights = weights_of(config, spread);
+  const std::vector<Completion> all = sample(config, weights, int32_t((tokens + kNew - 1) / kNew));
+  double entropy = 0;
+  std::vector<std::vector<float>> exact;
+  {
+    const auto reference = make_torch_runner(
+        config, weights,
+        {.max_slots = 1, .max_context = kPrompt + kNew, .device = "cuda", .dtype = "float32"});
+    for (const Completion& c : all) {
+      std::vector<int32_t> ids = c.prompt_ids;
+      ids.insert(ids.end(), c.token_ids.begin(), c.token_ids.end());
+      const std::vector<float> scores = reference->score(ids);
+      exact.emplace_back(scores.end() - kNew, scores.end());
+    }
+  }
+  Policy learner(config, "cuda", "bfloat16", false);
+  learner.load(*weights);
+  Difference runner_exact, runner_learner, learner_exact;
+  for (size_t first = 0; first < all.size(); first += 16) {
+    PackedBatch pack;
+    const size_t end = std::min(first + 16, all.size());
+    for (size_t i = first; i < end; ++i) pack.add(all[i].prompt_ids, all[i].token_ids);
+    const TokenScores scores = learner.score(pack, 1);
+    size_t at = 0;
+    for (size_t i = first; i < end; ++i)
+      for (size_t t = 0; t < all[i].logprobs.size(); ++t, ++at) {
+        runner_exact.add(exact[i][t], all[i].logprobs[t]);
+        runner_learner.add(scores.logprobs[at], all[i].logprobs[t]);
+        learner_exact.add(exact[i][t], scores.logprobs[at]);
+        entropy -= all[i].logprobs[t];
+      }
+  }
+  bool good = runner_exact.print("CudaRunner, TorchRunner in float32", spread);
+  good &= runner_learner.print("CudaRunner, learner in bf16", spread);
+  learner_exact.print("learner in bf16, TorchRunner in float32", spread);
+  fmt::print("mean log-prob at spread {:.1f}: {:.2f}\n", spread, -entropy / double(runner_exact.tokens));
+  std::fflush(stdout);
+  return good;
+}
+
+}  // namespace
+}  // namespace cohort
+
+int main(int argc, char** argv) {
+  return cohort::run_main("logprob_check", [&] {
+    int64_t tokens = 100000;
+    std::vector<double> spreads;
+    for (int i = 1; i < argc; ++i) {
+      const std::string name = argv[i];
+      if (i + 1 == argc) cohort::fail_usage("{} needs a value", name);
+      if (name == "--tokens")
+        tokens = std::stoll(argv[++i]);
+      else if (name == "--spread")
+        spreads.push_back(std::stod(argv[++i]));
+      else
+        cohort::fail_usage("unknown argument {}", name);
+    }
+    if (spreads.empty()) spreads = {0.6, 2};
+    bool good = true;
+    fmt::print(
+        "| spread | between | tokens | mean abs. difference | largest | divergence |\n| --- | --- | --- | "
+        "--- | --- | --- |\n");
+    for (double spread : spreads) good &= cohort::within_bounds(spread, tokens);
+    return good ? 0 : 1;
+  });
+}
