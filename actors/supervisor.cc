@@ -20,8 +20,6 @@
 #include "transport/base/error.h"
 #include "transport/base/log.h"
 
-extern char** environ;
-
 namespace cohort {
 namespace {
 

@@ -1,14 +1,13 @@
 // Data flow of one completion: program text -> normalised, and looked up with its record (the same was graded, or is
 // being graded by another thread: its verdict is this one's) -> compiled (once) -> tests, the one that fails most
 // often first, each in a fresh jail, until the score is decided -> verdict.
-#include <signal.h>
-
 #include <algorithm>
 
 #include "reward/code.h"
 #include "reward/code/ending.h"
 #include "reward/code/harness.h"
 #include "reward/code/limits.h"
+#include "reward/code/native_tests.h"
 #include "reward/code/normalise.h"
 #include "reward/code/once_cache.h"
 #include "reward/code/order.h"
@@ -31,7 +30,7 @@ Verdict cancelled_verdict() {
 class CodeGrader : public RecordGrader {
  public:
   explicit CodeGrader(const CodeOptions& options)
-      : RecordGrader("code", 2, write_options(options)), options_(options), toolchain_(options) {}
+      : RecordGrader("code", 3, write_options(options)), options_(options), toolchain_(options) {}
 
  protected:
   Verdict decide(const Json& record, const GradeInput& input,
@@ -169,32 +168,70 @@ class CodeGrader : public RecordGrader {
 
   Verdict grade_native_scripts(const Task& task, const std::atomic<bool>& cancelled) const {
     const bool cpp = task.language->name == "cpp";
-    const char* harness = cpp ? "harness.cpp" : "harness.c";
+    const NativeTests& native = native_;
+    const CodeLanguage& language = cpp ? native_cpp_ : native_c_;
+    const std::string harness_file = native_file('h', cpp), harness = native.harness();
     std::optional<Verdict> not_compiled;
-    Verdict verdict = run_tests(task, cancelled, [&](const Test& test) {
+    const Verdict verdict = run_tests(task, cancelled, [&](const Test& test) {
       TestResult result;
-      const std::string whole = with_native_tests(task.source, test.script, cpp);
-      const Compiled compiled = toolchain_.compile(*task.language, whole, {{harness, kNativeHarness}},
-                                                   {harness, "-Wl,--wrap=main"}, cancelled);
+      if (const auto why = refuse_native(task.source, test.script, task.tests.entry_point)) {
+        result.judged = {VerdictKind::failed, *why};
+        return result;
+      }
+      const Compiled compiled =
+          toolchain_.compile(language, native.source(task.source, test.script, cpp),
+                             {{harness_file, harness}}, {"-Wl,--wrap=main", "-Wl,-z,now", "-s"}, cancelled);
       if (!compiled.ok()) {
         result.judged = compiled.refused;
         not_compiled = refused(task, compiled);
         return result;
       }
-      const std::string nonce = make_nonce();
-      sandbox::Job job = compiled.program.job(task.limits);
-      job.report_pipe = true;
-      job.stdin_data = nonce;
-      result.outcome = toolchain_.jail(*task.language).run(job, cancelled);
-      const Outcome& o = result.outcome;
-      result.judged = judge_ending(o);
-      if (result.judged.kind == VerdictKind::passed && o.report != nonce + " ok")
-        result.judged = {VerdictKind::failed, "ended before its tests were done"};
-      if ((o.signal == SIGILL || o.signal == SIGTRAP) && contains(o.err, "Assertion failed: "))
-        result.judged = {VerdictKind::failed, "a test failed: " + last_line(o.err)};
+      const bool asserts = has_assertions(test.script);
+      auto run = [&](bool control) {
+        const std::string nonce = native.nonce(control);
+        sandbox::Job job = compiled.program.job(task.limits);
+        job.report_pipe = true;
+        job.stdin_data = nonce;
+        Outcome o = toolchain_.jail(*task.language).run(job, cancelled);
+        result.judged = judge_ending(o);
+        if (o.ended == Ended::signalled && contains(o.err, "Assertion failed: "))
+          result.judged = {VerdictKind::failed, "a test failed: " + last_line(o.err)};
+        if (result.judged.kind == VerdictKind::passed)
+          judge_report(o.report, nonce, control, asserts, result.judged);
+        return o;
+      };
+      result.outcome = run(false);
+      if (result.judged.kind == VerdictKind::passed && asserts) run(true);
       return result;
     });
     return not_compiled ? *not_compiled : verdict;
+  }
+
+  std::string native_file(char what, bool cpp) const { return what + native_.word() + (cpp ? ".cpp" : ".c"); }
+
+  // The language as it compiles such a program: under names that it cannot include, the harness before it.
+  CodeLanguage native_language(const char* name) const {
+    CodeLanguage language = toolchain_.language(name);
+    const bool cpp = language.name == "cpp";
+    language.source = native_file('s', cpp);
+    language.compile.insert(std::find(language.compile.begin(), language.compile.end(), "{source}"),
+                            native_file('h', cpp));
+    return language;
+  }
+
+  // "nonce assertions failed", and in the control run as many failed as there were.
+  static void judge_report(const std::string& report, const std::string& nonce, bool control, bool asserts,
+                           Judged& judged) {
+    size_t seen = 0, failed = 0;
+    const bool whole = report.starts_with(nonce + " ") &&
+                       sscanf(report.c_str() + nonce.size(), " %zu %zu", &seen, &failed) == 2 &&
+                       report == fmt::format("{} {} {}", nonce, seen, failed);
+    if (!whole || (asserts && seen == 0))
+      judged = {VerdictKind::failed, "ended before its tests were done"};
+    else if (!control && failed > 0)
+      judged = {VerdictKind::failed, "a test failed, and the program went on"};
+    else if (control && failed != seen)
+      judged = {VerdictKind::failed, "passes its tests also when they are made false"};
   }
 
   // run(test) -> TestResult, for each test until the score is decided.
@@ -250,6 +287,8 @@ class CodeGrader : public RecordGrader {
 
   const CodeOptions options_;
   const Toolchain toolchain_;
+  const NativeTests native_{make_nonce()};
+  const CodeLanguage native_c_ = native_language("c"), native_cpp_ = native_language("cpp");
   mutable OnceCache<Verdict> verdicts_{16u << 20};
   mutable FailureCounts failures_{4096};
 };

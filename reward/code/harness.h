@@ -14,12 +14,6 @@ extern const std::string_view kPythonHarness;
 // Arguments: a nonce, the entry point. Reports on descriptor 3 with the nonce before it.
 extern const std::string_view kPythonInProcess;
 
-// Around a C or C++ program whose main is the tests': reports on descriptor 3 that main came to its end with 0.
-// The nonce arrives on descriptor 0, which the program then finds empty.
-extern const std::string_view kNativeHarness;
-// Program and tests as one source that goes with it.
-std::string with_native_tests(std::string_view source, std::string_view tests, bool cpp);
-
 std::string make_nonce();  // 32 hex digits
 
 }  // namespace cohort::code

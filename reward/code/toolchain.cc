@@ -129,8 +129,9 @@ Compiled Toolchain::run_compiler(const CodeLanguage& language, std::string_view 
   job.argv = fill_in(language.compile, language);
   if (!language.precompile.empty() && options_.precompiled_headers &&
       source.find(language.precompile) != std::string_view::npos) {
+    // by its name: one that was changed for a certain run compiles the header like the others
     const std::string folder =
-        precompiled_->folder(language, [&](const std::string& shown) -> const sandbox::Jail& {
+        precompiled_->folder(find_language(languages_, language.name), [&](const std::string& shown) -> const sandbox::Jail& {
           std::vector<std::string> all = read_only;
           if (!shown.empty()) all.push_back(shown);
           return jail_with(all);

@@ -34,6 +34,7 @@ class BudgetExhausted : public std::runtime_error {
 struct EndpointOptions {
   std::string url;      // of chat completions
   std::string api_key;  // "" sends none; never part of a message, an error or a file
+  std::string ca_file;  // "": the system's certificates
   int concurrency = 16;
   double timeout_s = 60;
   double patience_s = 120;
@@ -49,7 +50,8 @@ struct Usage {
 
 class Endpoint {
  public:
-  Endpoint(EndpointOptions options, Answers& answers) : options_(std::move(options)), answers_(answers) {}
+  Endpoint(EndpointOptions options, Answers& answers)
+      : options_(std::move(options)), answers_(answers), http_(options_.ca_file) {}
   // `body` makes the request of each try; `accept` is given the text of the reply and throws Nonsense when it is no
   // answer. False when cancelled. Throws InfraError and BudgetExhausted. Thread-safe.
   bool ask(const std::function<std::string()>& body, const std::function<void(const std::string&)>& accept,

@@ -47,7 +47,7 @@ struct HttpClient::Connection {
   Connection(const Connection&) = delete;
 };
 
-HttpClient::HttpClient() {
+HttpClient::HttpClient(std::string ca_file) : ca_file_(std::move(ca_file)) {
   init_once();
 }
 HttpClient::~HttpClient() = default;
@@ -75,6 +75,7 @@ std::optional<HttpReply> HttpClient::post(const std::string& url, const std::vec
   curl_easy_setopt(easy, CURLOPT_URL, url.c_str());
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  if (!ca_file_.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file_.c_str());
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(std::max(1.0, timeout_s * 1e3)));
   curl_easy_setopt(easy, CURLOPT_POST, 1L);

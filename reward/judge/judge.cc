@@ -1,7 +1,11 @@
 #include "reward/judge/judge.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -56,6 +60,7 @@ std::string deciding(const JudgeOptions& o, const Template& form) {
   JudgeOptions d = o;
   const JudgeOptions fixed;
   d.base_url = fixed.base_url, d.api_key_env = fixed.api_key_env, d.cache = fixed.cache;
+  d.ca_file = fixed.ca_file;
   d.concurrency = fixed.concurrency, d.timeout_s = fixed.timeout_s, d.patience_s = fixed.patience_s;
   d.budget_calls = fixed.budget_calls, d.budget_tokens = fixed.budget_tokens;
   d.prompt.clear();
@@ -305,6 +310,9 @@ std::unique_ptr<Grader> make_judge_grader(const RewardSpec& spec) {
                     [](char c) { return static_cast<unsigned char>(c) <= 0x20; }))
       fail_usage("the environment variable {} has white space in it: that is no API key", o.api_key_env);
   }
+  if (!o.ca_file.empty() && access(o.ca_file.c_str(), R_OK) != 0)
+    fail_usage("{} = \"{}\": cannot be read ({})", table.where("ca_file"), o.ca_file, strerror(errno));
+  e.ca_file = o.ca_file;
   e.concurrency = o.concurrency;
   e.timeout_s = o.timeout_s;
   e.patience_s = o.patience_s;

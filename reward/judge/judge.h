@@ -33,7 +33,7 @@ inline std::vector<std::pair<JudgeAggregate, const char*>> enum_names(JudgeAggre
 
 struct JudgeOptions {
   using is_options = void;
-  std::string base_url, model, api_key_env;
+  std::string base_url, model, api_key_env, ca_file;
   std::string prompt = "correctness", prompt_text;
   std::string question_field, reference_field = "reference";
   bool think_in_prompt = false;
@@ -54,6 +54,9 @@ struct JudgeOptions {
     v("base_url", base_url, "of the endpoint, e.g. http://judge:8000/v1; /chat/completions is added");
     v("model", model, "the model's name there");
     v("api_key_env", api_key_env, "environment variable of the worker with the API key; empty: none is sent");
+    v("ca_file", ca_file,
+      "PEM file on the worker's host with the certificates an https endpoint may have, in place of the "
+      "system's");
     v("prompt", prompt,
       "correctness, helpfulness, harmlessness, preference, or a template file on the worker's host");
     v("prompt_text", prompt_text, "the template itself, instead of `prompt`");

@@ -80,6 +80,21 @@ class AnswerFinder {
   size_t small_, large_;
 };
 
+// GSM8K's calculator notes, as in "<<2+3=5>>5", are no part of an answer.
+std::string without_calculator(std::string_view text) {
+  std::string out(text);
+  for (size_t at = out.find("<<"); at != std::string::npos; at = out.find("<<", at)) {
+    const size_t end = out.find(">>", at);
+    if (end == std::string::npos) break;
+    const std::string_view note = std::string_view(out).substr(at + 2, end - at - 2);
+    if (note.find('=') == note.npos || note.find_first_not_of("0123456789.,+-*/()=%$ ") != note.npos)
+      at = end;
+    else
+      out.erase(at, end + 2 - at);
+  }
+  return out;
+}
+
 std::string sentence_at(std::string_view text, size_t begin) {
   size_t end = begin;
   for (; end < text.size() && text[end] != '\n' && end - begin < kLongestSentence; ++end) {
@@ -87,7 +102,17 @@ std::string sentence_at(std::string_view text, size_t begin) {
         end + 1 == text.size() || text[end + 1] == ' ' || text[end + 1] == '\n' || text[end + 1] == '<';
     if ((text[end] == '.' || text[end] == ';') && last) break;
   }
-  return std::string(text.substr(begin, end - begin));
+  return without_calculator(text.substr(begin, end - begin));
+}
+
+// "The answer is therefore 3."
+size_t after_filler(std::string_view text, size_t at) {
+  for (std::string_view word : {"therefore", "thus", "hence", "then", "simply"}) {
+    if (!same_letters(text.substr(at), word)) continue;
+    const size_t end = at + word.size();
+    if (end < text.size() && (text[end] == ' ' || text[end] == ',')) return text[end] == ',' ? end + 1 : end;
+  }
+  return at;
 }
 
 }  // namespace
@@ -135,6 +160,8 @@ std::vector<Stated> find_statements(std::string_view text) {
     }
     if (!stated) continue;
     skip(" *:");
+    after = after_filler(text, after);
+    skip(" ");
     std::string clause = sentence_at(text, after);
     if (clause.find("\\boxed") == std::string::npos && !blank(clause))
       out.push_back({Source::answer_is, clause});

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
@@ -18,6 +19,7 @@ struct LinkRun {
   std::string endpoint;
   uint64_t credit = 64;  // groups a rollout worker takes, jobs a reward worker takes
   size_t tokens = 64;    // of each completion
+  std::function<std::string(GroupId, uint32_t)> text;  // of a completion; else x…x and its index
   std::atomic<bool> stop{false};
   std::atomic<uint64_t> completions{0}, graded{0}, batches{0};
   std::mutex mutex;
@@ -84,7 +86,8 @@ inline void link_rollout(LinkRun& run, const std::string& name) {
         c.token_ids.assign(run.tokens, static_cast<int32_t>(index));
         c.logprobs.assign(run.tokens, -0.5f);
         c.versions = {{version, static_cast<uint32_t>(run.tokens)}};
-        c.text = std::string(run.tokens, 'x') + std::to_string(index);
+        c.text =
+            run.text ? run.text(lease->group, index) : std::string(run.tokens, 'x') + std::to_string(index);
         c.finish_reason = "stop";
         link.send(std::move(c));
         ++run.completions;

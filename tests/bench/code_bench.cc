@@ -3,6 +3,7 @@
 // meets both alike; medians with the quartiles around them.
 //   code_bench compile|python [--repeat N]
 //   code_bench humaneval HumanEval.jsonl          (gzip -dc it first)
+//   code_bench flip|soak [RUNS]                   (code_stress.h)
 //   code_bench groups PROMPTS.jsonl COMPLETIONS.jsonl      (what `cohort eval --output` wrote, joined by id)
 #include <fmt/core.h>
 #include <sys/resource.h>
@@ -15,6 +16,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "code_stress.h"
 #include "reward/code.h"
 #include "reward/grader.h"
 #include "transport/base/log.h"
@@ -207,6 +209,8 @@ void groups(const std::string& prompts, const std::string& completions) {
 int bench(int argc, char** argv) {
   log::init("code_bench", "", log::Level::warn);
   const std::string what = argc > 1 ? argv[1] : "";
+  if (what == "flip") return code_flip(argc > 2 ? std::stoi(argv[2]) : 2000);
+  if (what == "soak") return code_soak(argc > 2 ? std::stoi(argv[2]) : 10000);
   int repeat = what == "humaneval" ? 3 : 21;
   for (int i = 2; i + 1 < argc; ++i)
     if (std::string(argv[i]) == "--repeat") repeat = std::stoi(argv[i + 1]);
@@ -219,7 +223,9 @@ int bench(int argc, char** argv) {
   else if (what == "groups" && argc > 3)
     groups(argv[2], argv[3]);
   else
-    fail_usage("code_bench compile|python | humaneval FILE | groups PROMPTS COMPLETIONS [--repeat N]");
+    fail_usage(
+        "code_bench compile|python | flip|soak [RUNS] | humaneval FILE | groups PROMPTS COMPLETIONS "
+        "[--repeat N]");
   return 0;
 }
 

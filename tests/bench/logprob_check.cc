@@ -1,6 +1,6 @@
 // The log-probs that come with CudaRunner's samples against the same tokens' from TorchRunner in float32 and from the GPU
 // learner in bfloat16, all on one GPU, random weights of the Qwen2.5-0.5B shape rounded to bf16.
-//   usage: logprob_check [--tokens 100000] [--spread S]…       spread: the logits' standard deviation
+//   usage: logprob_check [--tokens 100000] [--spread S]…       spread: the logits' standard deviation, 0.6
 // Ends with 1 where the mean |difference| is above 0.01 or the divergence above 0.001.
 //
 // A difference d = log p_other - log p_sampler of a token that the sampler drew; exp(d) - 1 - d is, in the mean, the
@@ -148,7 +148,7 @@ int main(int argc, char** argv) {
       else
         cohort::fail_usage("unknown argument {}", name);
     }
-    if (spreads.empty()) spreads = {0.6, 2};
+    if (spreads.empty()) spreads = {0.6};
     bool good = true;
     fmt::print(
         "| spread | between | tokens | mean abs. difference | largest | divergence |\n| --- | --- | --- | "

@@ -1,14 +1,16 @@
 // Throughput of the math grader on files of {"id", "gold", "response"}:
-//   math_bench FILE.jsonl… [--threads N] [--repeats N] [--verdicts OUT.jsonl]
-// For each file one JSON object: checks a second (median and range of the repeats) and the time of single checks.
-// The peer's side is math_verify_bench.py with the same files.
+//   math_bench FILE.jsonl… [--threads N] [--repeats N] [--verdicts OUT.jsonl] [--json]
+// A Markdown row a file: checks a second (median and range of the repeats) and the time of single checks; with --json
+// one object a file. The peer's side is math_verify_bench.py, which writes such files.
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -54,6 +56,7 @@ int run(int argc, char** argv) {
   unsigned threads = 1;
   int repeats = 5;
   std::string verdicts;
+  bool as_json = false;
   for (int i = 1; i < argc; ++i) {
     auto value = [&] { return i + 1 < argc ? argv[++i] : ""; };
     if (!std::strcmp(argv[i], "--threads"))
@@ -62,6 +65,8 @@ int run(int argc, char** argv) {
       repeats = std::atoi(value());
     else if (!std::strcmp(argv[i], "--verdicts"))
       verdicts = value();
+    else if (!std::strcmp(argv[i], "--json"))
+      as_json = true;
     else
       files.emplace_back(argv[i]);
   }
@@ -69,6 +74,12 @@ int run(int argc, char** argv) {
   if (!verdicts.empty()) out.open(verdicts);
   const std::unique_ptr<cohort::Grader> grader = cohort::make_math_grader({});
   const std::atomic<bool> go_on = false;
+  if (!as_json)
+    fmt::print(
+        "| answers | checks | threads | checks/s (of the repeats) | per CPU second | one check, median | p99 "
+        "| slowest "
+        "|\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- |\n");
   for (const std::string& file : files) {
     const std::vector<Job> jobs = read(file);
     std::vector<double> single;  // microseconds of one grade_math
@@ -99,16 +110,24 @@ int run(int argc, char** argv) {
                           static_cast<double>(std::clock() - cpu));
       rates.push_back(static_cast<double>(rounds * jobs.size()) / seconds_since(began));
     }
-    fmt::print("{}\n", nlohmann::json{{"file", file},
-                                      {"checks", jobs.size()},
-                                      {"threads", threads},
-                                      {"checks_per_s", quantile(rates, 0.5)},
-                                      {"checks_per_s_range", {quantile(rates, 0), quantile(rates, 1)}},
-                                      {"checks_per_cpu_s", quantile(cpu_rates, 0.5)},
-                                      {"us_median", quantile(single, 0.5)},
-                                      {"us_p99", quantile(single, 0.99)},
-                                      {"us_max", quantile(single, 1)}}
-                           .dump());
+    if (as_json) {
+      fmt::print("{}\n", nlohmann::json{{"file", file},
+                                        {"checks", jobs.size()},
+                                        {"threads", threads},
+                                        {"checks_per_s", quantile(rates, 0.5)},
+                                        {"checks_per_s_range", {quantile(rates, 0), quantile(rates, 1)}},
+                                        {"checks_per_cpu_s", quantile(cpu_rates, 0.5)},
+                                        {"us_median", quantile(single, 0.5)},
+                                        {"us_p99", quantile(single, 0.99)},
+                                        {"us_max", quantile(single, 1)}}
+                             .dump());
+    } else {
+      fmt::print("| {} | {} | {} | {:.0f} ({:.0f}–{:.0f}) | {:.0f} | {:.1f} µs | {:.1f} µs | {:.1f} µs |\n",
+                 std::filesystem::path(file).stem().string(), jobs.size(), threads, quantile(rates, 0.5),
+                 quantile(rates, 0), quantile(rates, 1), quantile(cpu_rates, 0.5), quantile(single, 0.5),
+                 quantile(single, 0.99), quantile(single, 1));
+      std::fflush(stdout);
+    }
   }
   return 0;
 }

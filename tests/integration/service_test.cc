@@ -224,6 +224,86 @@ TEST_F(Service, ABudgetUsedUpEndsInOrderAndGoesOnWithMore) {
   EXPECT_EQ(number("SELECT COUNT(*) FROM groups WHERE state='consumed'"), 16);
 }
 
+// Programs of this machine that gave themselves this name, by their state.
+int running(const std::string& name) {
+  int n = 0;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
+    std::string pid, comm, state;
+    std::ifstream(entry.path() / "stat") >> pid >> comm >> state;
+    n += comm == "(" + name + ")" && state != "Z" && state != "X";
+  }
+  return n;
+}
+
+// A group that is given up while three of its programs sleep in the jail, and groups of few different programs.
+TEST_F(Service, GradingThatNoLongerMattersIsEndedAndEqualProgramsRunOnce) {
+  const std::string name = "cohortc" + std::to_string(getpid() % 1000000);
+  std::ofstream(dir_ + "/second.py")
+      << "import json, sys, time\nfor line in sys.stdin:\n    job = json.loads(line)\n    time.sleep(0.02)\n"
+         "    print('?' if '# bad' in job['completion'] else json.dumps({'id': job['id'], 'score': 0.0}), "
+         "flush=True)\n";
+  std::ofstream prompts(dir_ + "/train.jsonl");
+  for (int i = 0; i < 200; ++i)
+    prompts << nlohmann::json{{"id", i},
+                              {"prompt", "print 1"},
+                              {"language", "python"},
+                              {"tests", {{{"stdin", ""}, {"stdout", "1"}}}},
+                              {"limits", {{"wall_s", 3000}}}}
+            << "\n";
+  prompts.close();
+  port_ = free_port();
+  std::ofstream(dir_ + "/run.toml")
+      << link_config(dir_, 8, 4, 4)
+      << fmt::format("http_port = {}\ngrading_attempts = 2\n[grading]\nconcurrency = 4\n", port_)
+      << "[[reward]]\nkind = \"code\"\nwhole_completion = true\n"
+      << fmt::format("[[reward]]\nkind = \"process\"\ncommand = [\"python3\", \"{}/second.py\"]\n", dir_);
+  auto c = coordinator();
+  ASSERT_FALSE(run_.endpoint.empty()) << c->output();
+  run_.credit = 1;
+  run_.tokens = 8;
+  std::atomic<bool> asleep = false;
+  run_.text = [&](GroupId group, uint32_t index) -> std::string {
+    if (group != 1) return index % 2 ? "print(1)" : "print(2)  # " + std::to_string(index);
+    if (index < 3)
+      return "import ctypes, time\nctypes.CDLL(None).prctl(15, b'" + name + "', 0, 0, 0)\ntime.sleep(2000)";
+    // the last of the first group, whose second reward cannot be had, waits for the others
+    for (int i = 0; i < 600 && running(name) < 1; ++i) std::this_thread::sleep_for(50ms);
+    asleep = running(name) > 0;
+    return "print(1)  # bad";
+  };
+  std::vector<std::thread> fakes;
+  fakes.emplace_back([&] { link_rollout(run_, "rollout-0"); });
+  fakes.emplace_back([&] { link_learner(run_, 1); });
+  auto one = reward(0);
+  std::string metrics;
+  httplib::Client client("127.0.0.1", port_);
+  EXPECT_TRUE(c->until(
+      [&] {
+        if (const auto got = client.Get("/metrics"); got && got->status == 200) metrics = got->body;
+        return c->alive().empty();
+      },
+      60));
+  const cohort::Outcome out = c->wait(10);
+  run_.stop = true;
+  for (auto& t : fakes) t.join();
+  EXPECT_EQ(out.code, 0) << out.output << out.error;
+  EXPECT_TRUE(asleep) << "the programs of the group that was given up had begun";
+  EXPECT_EQ(number("SELECT COUNT(*) FROM groups WHERE state='failed'"), 1);
+  EXPECT_EQ(number("SELECT COUNT(*) FROM groups WHERE state='consumed'"), 32);
+  EXPECT_EQ(number("SELECT COUNT(*) FROM completions WHERE group_id = 1 AND reward IS NOT NULL"), 0);
+  EXPECT_EQ(number("SELECT COUNT(*) FROM verdicts WHERE group_id = 1"), 0)
+      << "what was cancelled is no verdict";
+  EXPECT_EQ(one->wait(20).code, 0);
+  EXPECT_EQ(running(name), 0) << "and its programs were killed, not waited for";
+  // of four completions a group two differ, all of a prompt each: half are found
+  const std::string found = "cohort_grading_cache_hits_total{part=\"code\",kind=\"code\"} ";
+  const size_t at = metrics.find(found);
+  ASSERT_NE(at, std::string::npos) << metrics;
+  EXPECT_GE(std::stod(metrics.substr(at + found.size())), 1);
+  EXPECT_GT(number("SELECT COUNT(*) FROM verdicts WHERE evidence LIKE '%\"reused\":true%'"), 6);
+}
+
 // Another host: a network namespace with a cable to ours. Root only; gone with this object, and what a killed test
 // left behind is cleared by the next.
 class OtherHost {

@@ -1,4 +1,4 @@
-#include "contract.h"
+#include "tests/reward/contract.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -27,8 +28,12 @@ class FakeJudge {
   };
   using Behaviour = std::function<void(const Asked&, httplib::Response&)>;
 
-  FakeJudge() {
-    server_.Post(
+  // With the files of a certificate and its key it speaks TLS.
+  explicit FakeJudge(const std::string& certificate = "", const std::string& key = "")
+      : server_(certificate.empty() ? std::make_unique<httplib::Server>()
+                                    : std::make_unique<httplib::SSLServer>(certificate.c_str(), key.c_str())),
+        scheme_(certificate.empty() ? "http" : "https") {
+    server_->Post(
         "/v1/chat/completions", [this](const httplib::Request& request, httplib::Response& response) {
           Asked asked{nlohmann::json::parse(request.body), request.get_header_value("Authorization")};
           Behaviour next;
@@ -43,13 +48,13 @@ class FakeJudge {
           std::lock_guard lock(mutex_);
           --inside_;
         });
-    server_.new_task_queue = [] { return new httplib::ThreadPool(32); };
-    port_ = server_.bind_to_any_port("127.0.0.1");
-    thread_ = std::thread([this] { server_.listen_after_bind(); });
+    server_->new_task_queue = [] { return new httplib::ThreadPool(32); };
+    port_ = server_->bind_to_any_port("127.0.0.1");
+    thread_ = std::thread([this] { server_->listen_after_bind(); });
   }
   ~FakeJudge() {
-    while (!server_.is_running()) std::this_thread::yield();
-    server_.stop();
+    while (!server_->is_running()) std::this_thread::yield();
+    server_->stop();
     thread_.join();
   }
 
@@ -69,7 +74,7 @@ class FakeJudge {
     std::lock_guard lock(mutex_);
     return most_;
   }
-  std::string base_url() const { return "http://127.0.0.1:" + std::to_string(port_) + "/v1"; }
+  std::string base_url() const { return scheme_ + "://127.0.0.1:" + std::to_string(port_) + "/v1"; }
 
   // A whole chat completion whose text is `content`.
   static std::string completion(const std::string& content, const std::string& finish = "stop") {
@@ -104,7 +109,8 @@ class FakeJudge {
   }
 
  private:
-  httplib::Server server_;
+  std::unique_ptr<httplib::Server> server_;
+  const std::string scheme_;
   int port_ = 0;
   std::thread thread_;
   mutable std::mutex mutex_;

@@ -1,0 +1,306 @@
+#include "reward/code/native_tests.h"
+
+#include <fmt/core.h>
+
+#include <array>
+#include <vector>
+
+#include "reward/code/harness.h"
+#include "reward/record.h"
+
+namespace cohort::code {
+namespace {
+
+// What tests compare with. One that the program redefines decides its own tests.
+constexpr std::array kComparers = {"strcmp", "strncmp",  "strcasecmp",     "strncasecmp", "memcmp", "bcmp",
+                                   "wcscmp", "wmemcmp",  "strlen",         "fabs",        "fabsf",  "fabsl",
+                                   "abs",    "labs",     "llabs",          "isnan",       "fmin",   "fmax",
+                                   "equal",  "mismatch", "is_permutation", "is_sorted",   "count",  "all_of"};
+
+bool starts_word(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+bool in_word(char c) {
+  return starts_word(c) || (c >= '0' && c <= '9');
+}
+bool blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\f' || c == '\v';
+}
+
+// One token of C or C++ from `at` on: a word or number, a literal, a comment, white space, or one other character.
+struct Token {
+  enum Kind { word, literal, skipped, other };
+  Kind kind = other;
+  size_t begin = 0, end = 0;
+};
+
+Token next_token(std::string_view text, size_t at) {
+  auto until = [&](std::string_view what, size_t from) {
+    const size_t end = text.find(what, from);
+    return end == text.npos ? text.size() : end + what.size();
+  };
+  const char c = text[at];
+  if (blank(c)) {
+    size_t end = at;
+    while (end < text.size() && blank(text[end])) ++end;
+    return {Token::skipped, at, end};
+  }
+  if (text.substr(at).starts_with("//"))
+    return {Token::skipped, at, std::min(text.find('\n', at), text.size())};
+  if (text.substr(at).starts_with("/*")) return {Token::skipped, at, until("*/", at + 2)};
+  if (in_word(c)) {
+    size_t end = at;
+    while (end < text.size() &&
+           (in_word(text[end]) || (c >= '0' && c <= '9' && (text[end] == '.' || text[end] == '\''))))
+      ++end;
+    if (end < text.size() && text[end] == '"' && text[end - 1] == 'R' && end - at <= 3) {  // R"x(…)x"
+      const size_t open = text.find('(', end);
+      if (open == text.npos) return {Token::literal, at, text.size()};
+      return {Token::literal, at,
+              until(")" + std::string(text.substr(end + 1, open - end - 1)) + "\"", open)};
+    }
+    return {Token::word, at, end};
+  }
+  if (c == '"' || c == '\'') {
+    size_t end = at + 1;
+    while (end < text.size() && text[end] != c && text[end] != '\n') end += text[end] == '\\' ? 2 : 1;
+    return {Token::literal, at, std::min(end + 1, text.size())};
+  }
+  return {Token::other, at, at + 1};
+}
+
+std::vector<Token> tokens_of(std::string_view text) {
+  std::vector<Token> all;
+  for (size_t at = 0; at < text.size(); at = all.back().end) all.push_back(next_token(text, at));
+  return all;
+}
+
+std::string_view of(std::string_view text, const Token& token) {
+  return text.substr(token.begin, token.end - token.begin);
+}
+
+// The token behind the bracket that `open` opens, or the end.
+size_t behind_bracket(std::string_view text, const std::vector<Token>& all, size_t open) {
+  int depth = 0;
+  for (size_t i = open; i < all.size(); ++i) {
+    if (all[i].kind != Token::other) continue;
+    const char c = text[all[i].begin];
+    if (c == '(' || c == '[' || c == '{') ++depth;
+    if ((c == ')' || c == ']' || c == '}') && --depth == 0) return i + 1;
+  }
+  return all.size();
+}
+
+size_t skip(const std::vector<Token>& all, size_t i) {
+  while (i < all.size() && all[i].kind == Token::skipped) ++i;
+  return i;
+}
+
+// Where the one `==` of an expression stands that has no operator that binds less beside it; npos without.
+size_t only_equals(std::string_view e) {
+  const std::vector<Token> all = tokens_of(e);
+  size_t found = e.npos;
+  int depth = 0;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].kind != Token::other) {
+      if (all[i].kind == Token::word)
+        for (const char* odd : {"and", "or", "xor", "bitor", "bitand", "not_eq", "throw"})
+          if (of(e, all[i]) == odd && depth == 0) return e.npos;
+      continue;
+    }
+    const size_t at = all[i].begin;
+    const char c = e[at], next = at + 1 < e.size() ? e[at + 1] : 0, before = at > 0 ? e[at - 1] : 0;
+    if (c == '(' || c == '[' || c == '{') ++depth;
+    if (c == ')' || c == ']' || c == '}') --depth;
+    if (depth != 0) continue;
+    if (c == '=' && next == '=') {
+      if (found != e.npos) return e.npos;
+      found = at;
+      ++i;
+    } else if (c == '=' && (before == '<' || before == '>')) {
+      continue;  // <= and >= bind more
+    } else if (c == '=' || c == '?' || c == '^' || c == '|' || (c == '!' && next == '=') ||
+               (c == '&' && (next == '&' || before == '&'))) {
+      return e.npos;
+    }
+  }
+  return found;
+}
+
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  for (char c : text.substr(0, 300)) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c == '\n' || c == '\r' ? ' ' : c;
+  }
+  return out + "\"";
+}
+
+// Without the brackets around all of it.
+std::string_view bare(std::string_view e) {
+  for (e = trim(e); e.starts_with('('); e = trim(e.substr(1, e.size() - 2))) {
+    const std::vector<Token> all = tokens_of(e);
+    if (behind_bracket(e, all, 0) != all.size() || !e.ends_with(')')) break;
+  }
+  return e;
+}
+
+// The parts of `a && b && c`, or the whole when something binds less than &&.
+std::vector<std::string_view> conjuncts(std::string_view e) {
+  const std::vector<Token> all = tokens_of(e);
+  std::vector<std::string_view> parts;
+  size_t from = 0;
+  int depth = 0;
+  for (const Token& token : all) {
+    const size_t at = token.begin;
+    const char c = e[at], next = at + 1 < e.size() ? e[at + 1] : 0;
+    if (token.kind != Token::other) continue;
+    if (c == '(' || c == '[' || c == '{') ++depth;
+    if (c == ')' || c == ']' || c == '}') --depth;
+    if (depth != 0) continue;
+    if (c == '?' || c == ',' || (c == '|' && next == '|')) return {e};
+    if (c == '&' && next == '&') parts.push_back(e.substr(from, at - from)), from = at + 2;
+  }
+  parts.push_back(e.substr(from));
+  for (std::string_view part : parts)
+    if (trim(part).empty()) return {e};
+  return parts;
+}
+
+// One assertion with both sides of its comparisons at hand.
+std::string with_sides_of(std::string_view whole, const std::string& word) {
+  std::string out;
+  for (std::string_view part : conjuncts(bare(whole))) {
+    if (!out.empty()) out += ", ";
+    part = bare(part);
+    if (const auto more = conjuncts(part); more.size() > 1) {
+      out += with_sides_of(part, word);
+      continue;
+    }
+    const size_t at = only_equals(part);
+    if (at == part.npos) {
+      out += fmt::format("assert({})", part);
+      continue;
+    }
+    const std::string_view left = part.substr(0, at), right = part.substr(at + 2), plain = bare(right);
+    if (plain == "0" || plain == "NULL" || plain == "__null")
+      out += fmt::format("cohort_{}::zero(({}), {})", word, left, quoted(whole));
+    else if (plain == "nullptr")
+      out += fmt::format("assert({})", part);
+    else
+      out += fmt::format("cohort_{}::equal(({}), ({}), {})", word, left, right, quoted(whole));
+  }
+  return "(" + out + ")";
+}
+
+// C++: `assert(a == b)` becomes a call that has both sides.
+std::string with_sides(std::string_view tests, const std::string& word) {
+  const std::vector<Token> all = tokens_of(tests);
+  std::string out;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const size_t open = skip(all, i + 1);
+    if (of(tests, all[i]) == "assert" && open < all.size() && tests[all[open].begin] == '(') {
+      const size_t end = behind_bracket(tests, all, open);
+      const std::string_view whole = tests.substr(all[open].end, all[end - 1].begin - all[open].end);
+      if (end > open + 1 && whole.find('#') == whole.npos && whole.find("//") == whole.npos) {
+        out += with_sides_of(whole, word);
+        i = end - 1;
+        continue;
+      }
+    }
+    out += of(tests, all[i]);
+  }
+  return out;
+}
+
+std::string replaced(std::string_view text, std::string_view what, std::string_view by) {
+  std::string out(text);
+  for (size_t at = 0; (at = out.find(what, at)) != out.npos; at += by.size())
+    out.replace(at, what.size(), by);
+  return out;
+}
+
+uint64_t mixed(std::string_view text, uint64_t hash = 14695981039346656037ull) {
+  for (char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+  return hash;
+}
+// As the harness works it out.
+bool is_control(std::string_view nonce, std::string_view word) {
+  uint64_t hash = mixed(nonce, mixed(word));
+  hash ^= hash >> 29;
+  return hash >> 7 & 1;
+}
+
+#include "reward/code/native_harness.inc"
+
+}  // namespace
+
+std::string NativeTests::nonce(bool control) const {
+  for (;;)
+    if (std::string made = make_nonce(); is_control(made, word_) == control) return made;
+}
+
+std::string NativeTests::harness() const {
+  return replaced(kHarness, "WORD", word_);
+}
+
+std::string NativeTests::source(std::string_view program, std::string_view tests, bool cpp) const {
+  std::string boundary = "\n#line 1 \"boundary\"\n";
+  for (const char* word : kKeywords) boundary += fmt::format("#undef {}\n", word);
+  boundary += cpp ? kCppKeywords : kCWords;
+  if (!cpp)
+    for (const char* name : {"strcmp", "strncmp", "memcmp", "strlen", "fabs", "fabsf", "abs", "labs"})
+      if (tests.find(name) != tests.npos && program.find(name) == program.npos)
+        boundary += fmt::format("#undef {0}\n#define {0} cohort_WORD_{0}\n", name);
+  boundary += kBoundary;
+  if (cpp) boundary += kSides;
+  // the name in the program's own words: its file is called otherwise
+  return fmt::format("#line 1 \"solution.{}\"\n{}{}#line 1 \"tests\"\n{}\n", cpp ? "cpp" : "c", program,
+                     replaced(boundary, "WORD", word_), cpp ? with_sides(tests, word_) : std::string(tests));
+}
+
+bool has_assertions(std::string_view tests) {
+  for (const Token& token : tokens_of(tests))
+    if (of(tests, token) == "assert") return true;
+  return false;
+}
+
+std::optional<std::string> refuse_native(std::string_view program, std::string_view tests,
+                                         std::string_view entry_point) {
+  const std::vector<Token> all = tokens_of(program);
+  auto used_by_tests = [&](std::string_view name) {
+    for (const Token& token : tokens_of(tests))
+      if (token.kind == Token::word && of(tests, token) == name) return true;
+    return false;
+  };
+  std::string_view before;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].kind == Token::skipped) continue;
+    const std::string_view word = of(program, all[i]);
+    const size_t next = skip(all, i + 1);
+    const char then = next < all.size() ? program[all[next].begin] : 0;
+    for (const char* odd : {"asm", "__asm", "__asm__", "redefine_extname", "__BASE_FILE__"})
+      if (word == odd) return fmt::format("uses {} beside tests that share its process", odd);
+    if (word == "include" && before == "#" && then != '<' && then != '"')
+      return "has a computed #include beside tests that share its process";
+    before = word;
+    if (all[i].kind != Token::word || word == entry_point) continue;
+    bool comparer = false;
+    for (const char* name : kComparers) comparer = comparer || word == name;
+    if (!comparer || !used_by_tests(word)) continue;
+    // a definition: a macro, or a parameter list with a body or a label behind it
+    size_t back = i;
+    while (back > 0 && all[back - 1].kind == Token::skipped) --back;
+    bool defines = back > 0 && of(program, all[back - 1]) == "define";
+    if (then == '(') {
+      const size_t body = skip(all, behind_bracket(program, all, next));
+      const std::string_view behind = body < all.size() ? of(program, all[body]) : "";
+      for (const char* start : {"{", "const", "noexcept", "__attribute__", "->"})
+        defines = defines || behind == start;
+    }
+    if (defines) return fmt::format("defines {}, with which its tests compare", word);
+  }
+  return {};
+}
+
+}  // namespace cohort::code
