@@ -57,6 +57,7 @@ std::string Coordinator::status_json(double now) const {
   if (rollout_waits) say("rollout", queued + grading > 0 && !learner_waits ? "reward" : "learner");
   if (reward_waits && (sampling > 0 || wanted > 0)) say("reward", "rollout");
   if (registry_.count(Role::learner) == 0) say("coordinator", "learner to join");
+  if (!shutdown_reason_.empty()) waits = json::array();  // who has left is not waited for
 
   auto share = [&](Role role) {
     const double sum = busy[role] + wait[role];

@@ -251,7 +251,7 @@ CheckpointHeader read_checkpoint(const std::string& path,
     if (!file.read_all(sections[i].bytes.data(), sections[i].bytes.size(), stored[i].at("offset")))
       refuse("is truncated");
     if (fmt::format("{:016x}", XXH3_64bits(sections[i].bytes.data(), sections[i].bytes.size())) !=
-        stored[i].at("xxh3"))
+        stored[i].at("xxh3").get<std::string>())
       refuse(fmt::format("is damaged: the checksum of '{}' differs", sections[i].name));
   }
   return header;

@@ -103,6 +103,9 @@ void Policy::load(const WeightSet& weights) {
 WeightSet Policy::snapshot(Version version, DType dtype) const {
   return impl_->snapshot(version, dtype);
 }
+WeightSet Policy::publishable(Version version, DType dtype) {
+  return impl_->publishable(version, dtype);
+}
 
 FlatArrays Policy::arrays() {
   return impl_->arrays();

@@ -44,6 +44,9 @@ class Policy {
   void init_random(uint64_t seed);
   void load(const WeightSet& weights);
   WeightSet snapshot(Version version, DType dtype) const;
+  // For a WeightServer: the same as snapshot(), but what is on a GPU stays there, in a buffer of its own that a rollout worker
+  // on that GPU can copy, until somebody asks for the bytes.
+  WeightSet publishable(Version version, DType dtype);
 
   FlatArrays arrays();
   // The same as spans, of a policy in float32 in host memory only; the optimizer and the all-reduce work on these in

@@ -11,6 +11,7 @@ class PolicyDevice {
   virtual const ModelConfig& config() const = 0;
   virtual void load(const WeightSet& weights) = 0;
   virtual WeightSet snapshot(Version version, DType dtype) const = 0;
+  virtual WeightSet publishable(Version version, DType dtype) { return snapshot(version, dtype); }
   virtual FlatArrays arrays() = 0;
   virtual void zero_gradients() = 0;
   virtual TokenScores score(const PackedBatch& batch, double temperature) = 0;

@@ -237,9 +237,11 @@ class Trainer {
     on_root(ranks_, [this] { publish_from_root(); });
   }
   void publish_from_root() {
-    auto weights = std::make_shared<WeightSet>(policy_->snapshot(
-        static_cast<Version>(next_step_), options_.learner.publishes_bf16() ? DType::bf16 : DType::f32));
-    const uint64_t bytes = weights->data.size();
+    const auto version = static_cast<Version>(next_step_);
+    const DType dtype = options_.learner.publishes_bf16() ? DType::bf16 : DType::f32;
+    auto weights = std::make_shared<WeightSet>(options_.share_on_gpu ? policy_->publishable(version, dtype)
+                                                                     : policy_->snapshot(version, dtype));
+    const uint64_t bytes = weights->manifest.total_bytes;
     server_->publish(std::move(weights));
     link_.send(Published{static_cast<Version>(next_step_), server_->endpoint(), bytes});
   }
@@ -312,6 +314,7 @@ TrainOptions read_train_options(const TomlTable& file) {
   at_least(rollout, "max_new_tokens", 1, o.max_new_tokens);
   at_least(async, "max_staleness", 0, o.max_staleness);
   at_least(async, "weight_sync_steps", 1, o.weight_sync_steps);
+  o.share_on_gpu = rollout.get_string("weight_transport").value_or("auto") != "zmq";
   o.temperature = rollout.get_double("temperature").value_or(o.temperature);
   if (o.temperature <= 0)
     fail_usage("{} = {}: training needs samples, so more than 0", rollout.where("temperature"),

@@ -32,6 +32,7 @@ struct TrainOptions {
   double temperature = 1;
   int64_t max_new_tokens = 256;
   int64_t max_staleness = 2, weight_sync_steps = 1;
+  bool share_on_gpu = true;  // rollout.weight_transport is not "zmq"
   LearnerOptions learner;
   GrpoOptions grpo;
 };

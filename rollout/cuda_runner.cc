@@ -27,6 +27,7 @@
 #include "rollout/cuda_model.h"
 #include "rollout/model_runner.h"
 #include "rollout/page_pool.h"
+#include "rollout/weight_share.h"
 #include "transport/base/error.h"
 
 namespace cohort {
@@ -72,14 +73,16 @@ class CudaRunner : public ModelRunner {
     CUDA_CHECK(cudaStreamCreateWithFlags(&side_stream_, cudaStreamNonBlocking));
     for (cudaEvent_t* e : {&done_[0], &done_[1], &staged_, &taken_})
       CUDA_CHECK(cudaEventCreateWithFlags(e, cudaEventDisableTiming));
+    for (cudaEvent_t* e : {&swap_begun_, &swap_ended_}) CUDA_CHECK(cudaEventCreate(e));
     CUDA_CHECK(cudaDeviceSynchronize());  // the buffers' zeros, made on another stream
+    share_device_ = cuda::share_device(device_);
   }
   ~CudaRunner() override {
     cudaSetDevice(device_);
     cudaStreamSynchronize(stream_);
     cudaStreamSynchronize(side_stream_);
     for (auto& [batch, graph] : graphs_) cudaGraphExecDestroy(graph);
-    for (cudaEvent_t e : {done_[0], done_[1], staged_, taken_}) cudaEventDestroy(e);
+    for (cudaEvent_t e : {done_[0], done_[1], staged_, taken_, swap_begun_, swap_ended_}) cudaEventDestroy(e);
     cudaStreamDestroy(stream_);
     cudaStreamDestroy(side_stream_);
   }
@@ -114,6 +117,9 @@ class CudaRunner : public ModelRunner {
 
   void stage_weights(std::shared_ptr<const WeightSet> weights) override;
   bool swap_weights() override;
+  std::string share_device() const override { return share_device_; }
+  bool stage_share(const WeightManifest& manifest, const DeviceShare& share) override;
+  double swap_ms() const override { return swap_ms_; }
 
  private:
   struct Begun {
@@ -122,6 +128,12 @@ class CudaRunner : public ModelRunner {
     std::vector<std::pair<size_t, size_t>> sampled;  // step, place in the results
   };
 
+  // Under staging_: how long the last swap kept decoding, if it is over.
+  void note_swap() {
+    float ms = 0;
+    if (cudaEventElapsedTime(&ms, swap_begun_, swap_ended_) == cudaSuccess) swap_ms_ = ms;
+    cudaGetLastError();
+  }
   // The device is a property of the calling thread.
   void on_device() const { CUDA_CHECK(cudaSetDevice(device_)); }
   int64_t pages_that_fit(const CudaModelLimits& limits) const;
@@ -141,11 +153,15 @@ class CudaRunner : public ModelRunner {
   std::optional<PagePool> pool_;
   std::optional<CudaModel> model_;
   cudaStream_t stream_ = nullptr, side_stream_ = nullptr;
-  cudaEvent_t done_[2] = {}, staged_ = nullptr, taken_ = nullptr;
+  cudaEvent_t done_[2] = {}, staged_ = nullptr, taken_ = nullptr, swap_begun_ = nullptr,
+              swap_ended_ = nullptr;
   uint64_t turn_ = 0;  // steps begun, as the device counts them
   std::deque<Begun> begun_;
   std::map<CudaBatch, cudaGraphExec_t> graphs_;
-  std::mutex staging_;  // held while the second buffer is filled
+  std::atomic<double> swap_ms_ = 0;
+  std::string share_device_;
+  cuda::ShareReader shared_;  // under staging_
+  std::mutex staging_;        // held while the second buffer is filled
   std::atomic<bool> staged_ready_ = false;
   bool has_weights_ = false;
   Version version_ = 0, staged_version_ = 0;
@@ -346,6 +362,7 @@ void CudaRunner::stage_weights(std::shared_ptr<const WeightSet> weights) {
   std::lock_guard lock(staging_);
   staged_ready_ = false;
   on_device();
+  note_swap();
   CUDA_CHECK(cudaStreamWaitEvent(side_stream_, taken_, 0));  // the last swap has read the buffer
   const std::vector<TensorSpec> specs = config_.tensors(DType::bf16);
   const std::vector<TensorSpec>& given = weights->manifest.tensors;
@@ -372,13 +389,37 @@ void CudaRunner::stage_weights(std::shared_ptr<const WeightSet> weights) {
   staged_ready_ = true;
 }
 
+bool CudaRunner::stage_share(const WeightManifest& manifest, const DeviceShare& share) {
+  std::lock_guard lock(staging_);
+  const std::vector<TensorSpec> specs = config_.tensors(DType::bf16);
+  bool same = manifest.tensors.size() == specs.size() &&
+              manifest.total_bytes <= (specs.back().offset + specs.back().bytes + 63) / 64 * 64;
+  for (size_t i = 0; same && i < specs.size(); ++i) {
+    const TensorSpec& given = manifest.tensors[i];
+    same = given.name == specs[i].name && given.shape == specs[i].shape && given.dtype == DType::bf16 &&
+           given.offset == specs[i].offset;
+  }
+  if (!same) return false;  // in another type, or another model's: stage_weights converts or says which
+  on_device();
+  note_swap();
+  staged_ready_ = false;
+  CUDA_CHECK(cudaStreamWaitEvent(side_stream_, taken_, 0));  // the last swap has read the buffer
+  if (!shared_.copy(share, model_->staged(), manifest.total_bytes, side_stream_)) return false;
+  CUDA_CHECK(cudaEventRecord(staged_, side_stream_));
+  staged_version_ = manifest.version;
+  staged_ready_ = true;
+  return true;
+}
+
 bool CudaRunner::swap_weights() {
   if (!staged_ready_) return false;
   std::unique_lock lock(staging_, std::try_to_lock);  // held: a newer version is on its way, take that one
   if (!lock || !staged_ready_) return false;
   on_device();
   CUDA_CHECK(cudaStreamWaitEvent(stream_, staged_, 0));
+  CUDA_CHECK(cudaEventRecord(swap_begun_, stream_));
   model_->take_staged(stream_);
+  CUDA_CHECK(cudaEventRecord(swap_ended_, stream_));
   CUDA_CHECK(cudaEventRecord(taken_, stream_));
   version_ = staged_version_;
   staged_ready_ = false;

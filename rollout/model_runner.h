@@ -66,6 +66,13 @@ class ModelRunner {
   // between two steps; false when nothing is staged. Slots keep their KV.
   virtual void stage_weights(std::shared_ptr<const WeightSet> weights) = 0;
   virtual bool swap_weights() = 0;
+  // A runner on a GPU names it (DeviceShare::device) and can copy weights that another process has there, checksum and
+  // all. stage_share: as stage_weights; false, and nothing staged, when they cannot be had this way (why is logged).
+  virtual std::string share_device() const { return ""; }
+  virtual double swap_ms() const {
+    return 0;
+  }  // any thread: what the swap before the last staging took; 0: unknown
+  virtual bool stage_share(const WeightManifest&, const DeviceShare&) { return false; }
   virtual Version version() const = 0;
 };
 

@@ -6,6 +6,7 @@
 
 #include "transport/base/options.h"
 #include "transport/messages.h"
+#include "transport/weights.h"
 
 namespace cohort {
 
@@ -36,6 +37,9 @@ struct RolloutOptions {
   int threads = 1;
   std::string device = "cpu";
   std::string dtype = "float32";
+  WeightTransport weight_transport = WeightTransport::automatic;
+  bool batch_invariant = false;
+  double kv_memory_gib = 0;
 
   template <class V>
   void visit(V& v) {
@@ -61,6 +65,14 @@ struct RolloutOptions {
     v("device", device,
       "cpu, cuda (the workers of a node share its GPUs out, after its learner ranks) or cuda:N");
     v("dtype", dtype, "float32 or bfloat16");
+    v("weight_transport", weight_transport,
+      "how the learner's weights come: zmq, cuda_ipc (learner and worker on one GPU), auto: cuda_ipc where "
+      "possible");
+    v("batch_invariant", batch_invariant,
+      "a completion's bits do not depend on what shared its batch; slower (GPU)");
+    v("kv_memory_gib", kv_memory_gib,
+      "of the KV cache on a GPU; 0: what max_num_seqs sequences of max_context need, at most what is free",
+      at_least(0));
   }
 
   // [rollout] of a whole run file. async.partial_rollout is the field's name for the same choice as

@@ -4,12 +4,17 @@
 
 #include <chrono>
 
+#include "transport/base/error.h"
 #include "transport/base/log.h"
 #include "transport/weights.h"
 
 namespace cohort {
 
-WeightFetcher::WeightFetcher(ModelRunner& runner, Engine& engine) : runner_(runner), engine_(engine) {
+WeightFetcher::WeightFetcher(ModelRunner& runner, Engine& engine, WeightTransport transport)
+    : runner_(runner), engine_(engine), transport_(transport) {
+  if (transport == WeightTransport::cuda_ipc && runner.share_device().empty())
+    fail_usage(
+        "rollout.weight_transport = \"cuda_ipc\" needs rollout.device = \"cuda:N\"; use \"auto\" or \"zmq\"");
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "weights");
     try {
@@ -46,6 +51,13 @@ void WeightFetcher::check() {
 
 void WeightFetcher::loop() {
   WeightClient client;
+  ShareTaker taker;
+  if (transport_ != WeightTransport::zmq && !runner_.share_device().empty()) {
+    taker.device = runner_.share_device();
+    taker.take = [this](const WeightManifest& manifest, const DeviceShare& share) {
+      return runner_.stage_share(manifest, share);
+    };
+  }
   std::optional<Version> have;
   std::unique_lock lock(mutex_);
   while (true) {
@@ -55,11 +67,20 @@ void WeightFetcher::loop() {
     // a learner that was started again serves at another endpoint: no use in waiting for the old one
     const auto over = [this, moved = moved_.load()] { return stop_ || moved_ != moved; };
     lock.unlock();
-    const auto set = client.fetch(want.endpoint, want.version, 30, over);
+    const auto began = std::chrono::steady_clock::now();
+    const auto set = client.fetch(want.endpoint, want.version, 30, over, taker);
     if (set) {
       have = set->manifest.version;
-      runner_.stage_weights(set);
+      const bool copied = set->data.empty() && set->manifest.total_bytes > 0;
+      if (!copied) runner_.stage_weights(set);
       engine_.weights_staged();
+      if (transport_ == WeightTransport::cuda_ipc && !copied)
+        log::warn("weights of version {} came over ZeroMQ: the learner's GPU buffer could not be used",
+                  *have);
+      log::info("weights of version {} are here, by {} in {:.1f} ms (the swap before took {:.2f} ms)", *have,
+                copied ? "cuda_ipc" : "zmq",
+                std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count(),
+                runner_.swap_ms());
     } else if (!over()) {
       log::warn("weights of version {} did not come from {}; asking again", want.version, want.endpoint);
     }

@@ -19,7 +19,7 @@ namespace cohort {
 class WeightFetcher {
  public:
   // Both must outlive it.
-  WeightFetcher(ModelRunner& runner, Engine& engine);
+  WeightFetcher(ModelRunner& runner, Engine& engine, WeightTransport transport = WeightTransport::automatic);
   ~WeightFetcher();
   // Any thread; does not block.
   void announce(const WeightsAvailable& available);
@@ -31,6 +31,7 @@ class WeightFetcher {
 
   ModelRunner& runner_;
   Engine& engine_;
+  const WeightTransport transport_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<WeightsAvailable> wanted_;

@@ -126,13 +126,15 @@ void Worker::load(const Welcome& welcome) {
   o.device = rollout_.device;
   o.dtype = rollout_.dtype;
   o.max_step_tokens = rollout_.max_num_batched_tokens;
+  o.batch_invariant = rollout_.batch_invariant;
+  o.kv_memory_gib = rollout_.kv_memory_gib;
   model_ = options_.load_model(folder, o);
   EngineOptions e;
   e.max_num_batched_tokens = rollout_.max_num_batched_tokens;
   e.weight_sync = rollout_.weight_sync;
   engine_ = std::make_unique<Engine>(*model_.runner, model_.prompts->tokenizer(), e);
   standing_.version = model_.runner->version();
-  weights_ = std::make_unique<WeightFetcher>(*model_.runner, *engine_);
+  weights_ = std::make_unique<WeightFetcher>(*model_.runner, *engine_, rollout_.weight_transport);
 }
 
 void Worker::run() {

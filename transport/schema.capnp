@@ -277,6 +277,7 @@ struct WeightRequest {
       atLeast @1 :UInt32;         # the oldest version that is of use
       resume @2 :UInt32;          # version of which chunks are already here, preferred while the server still has it
       resuming @3 :Bool;
+      device @7 :Text;            # the GPU that the client could copy from ("BOOT-ID/GPU-UUID"); empty: send chunks
     }
     chunk :group {                # answered by `chunk` with a second frame of data, or by `gone`
       version @4 :UInt32;
@@ -310,6 +311,11 @@ struct WeightReply {
     manifest :group {
       manifest @2 :WeightManifest;
       chunkBytes @3 :UInt64;      # every chunk has this size except the last
+      share :group {              # the client's GPU holds this version
+        handle @8 :Data;          # a cudaIpcMemHandle_t; empty: there is no share, ask for chunks
+        offset @9 :UInt64;        # of the flat buffer in what the handle maps
+        checksum @10 :UInt64;     # kernels/checksum.h of the flat buffer
+      }
     }
     chunk :group {
       version @4 :UInt32;

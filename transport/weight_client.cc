@@ -62,11 +62,14 @@ struct Fetching {
   Version at_least;
   Clock::time_point deadline;
   const std::function<bool()>& stop;
-  uint64_t number = 0;  // of the connection: an answer to an earlier one is told by it
+  const ShareTaker& taker;
+  bool use_share = false;  // until one could not be taken
+  uint64_t number = 0;     // of the connection: an answer to an earlier one is told by it
   Partial partial;
   std::map<size_t, uint64_t> asked;  // chunks outstanding, each with the number of its request; 0: lost
   uint64_t requests = 0;
   bool have_manifest = false;  // on this connection
+  bool taken = false;          // by the taker: no chunks
   Clock::time_point ask_manifest_at, heard, asked_again;
   uint64_t bad_chunks = 0;
 
@@ -90,6 +93,7 @@ struct Fetching {
       m.setAtLeast(at_least);
       m.setResuming(partial.set != nullptr);
       m.setResume(partial.manifest.version);
+      if (use_share) m.setDevice(taker.device);
     });
   }
 
@@ -151,10 +155,26 @@ struct Fetching {
     if (chunk == 0 || chunk > kMaxChunk || manifest.total_bytes / chunk > UINT32_MAX)
       fail("{} bytes in chunks of {}", manifest.total_bytes, chunk);
     if (manifest.version < at_least) fail("version {} where {} was asked for", manifest.version, at_least);
+    if (in.getShare().getHandle().size() > 0 && use_share)
+      return take_share(std::move(manifest), in.getShare());
     if (!partial.same(manifest, chunk)) partial.begin(std::move(manifest), chunk);
     partial.next = 0;
     have_manifest = true;
   }
+
+  void take_share(WeightManifest manifest, wire::WeightReply::Manifest::Share::Reader in) {
+    const auto handle = in.getHandle();
+    DeviceShare share{taker.device, std::string(reinterpret_cast<const char*>(handle.begin()), handle.size()),
+                      in.getOffset(), in.getChecksum()};
+    use_share = taker.take(manifest, share);
+    heard = Clock::now();  // it may have taken a while
+    if (!use_share) return ask_manifest_again();
+    partial = {};
+    partial.manifest = std::move(manifest);
+    partial.set = std::make_shared<WeightSet>();
+    have_manifest = taken = true;
+  }
+  void ask_manifest_again() { ask_manifest_at = {}; }
 
   void take_chunk(wire::WeightReply::Chunk::Reader in, std::span<const std::byte> data) {
     size_t index = in.getIndex();
@@ -226,11 +246,13 @@ WeightClient::WeightClient() : impl_(std::make_unique<Impl>()) {}
 WeightClient::~WeightClient() = default;
 
 std::shared_ptr<const WeightSet> WeightClient::fetch(const std::string& endpoint, Version at_least,
-                                                     double seconds, const std::function<bool()>& stop) {
+                                                     double seconds, const std::function<bool()>& stop,
+                                                     const ShareTaker& taker) {
   zmq::Socket(impl_->context, ZMQ_DEALER).connect(endpoint);  // throws: is it an address at all?
   auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                      std::chrono::duration<double>(std::min(seconds, 1e9)));
-  Fetching fetching{impl_->context, endpoint, at_least, deadline, stop, impl_->connections, {}, {}};
+  Fetching fetching{impl_->context, endpoint,         at_least,           deadline, stop,
+                    taker,          bool(taker.take), impl_->connections, {},       {}};
   milliseconds back_off = kFirstBackOff;
   while (!fetching.over()) {
     size_t missing = fetching.partial.missing;
@@ -244,7 +266,7 @@ std::shared_ptr<const WeightSet> WeightClient::fetch(const std::string& endpoint
     impl_->connections = fetching.number;
     Partial& partial = fetching.partial;
     if (fetching.complete()) {
-      if (weight_checksum(partial.set->data) == partial.manifest.checksum) {
+      if (fetching.taken || weight_checksum(partial.set->data) == partial.manifest.checksum) {
         partial.set->manifest = std::move(partial.manifest);
         return std::move(partial.set);
       }

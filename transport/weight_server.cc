@@ -27,14 +27,24 @@ constexpr int kHighWater = 64;  // chunks queued for one client; a client's wind
 }  // namespace
 
 struct WeightServer::Impl {
-  // A published version, and its checksum if the manifest had none.
+  // A published version. Its bytes, if they have to be read from a GPU first, and its checksum are there once they are needed.
   struct Edition {
     std::shared_ptr<const WeightSet> set;
-    uint64_t checksum;
+    std::vector<std::byte> own;
+    uint64_t checksum = 0;
     Version version() const { return set->manifest.version; }
+    std::span<const std::byte> bytes() const { return own.empty() ? set->data : own; }
+    void materialize() {
+      if (checksum) return;
+      if (set->data.empty() && set->read) own = set->read();
+      if (bytes().size() != set->manifest.total_bytes)
+        fail("version {} has {} bytes, its manifest says {}", version(), bytes().size(),
+             set->manifest.total_bytes);
+      checksum = set->manifest.checksum ? set->manifest.checksum : weight_checksum(bytes());
+    }
   };
   struct Fetch {
-    std::shared_ptr<const Edition> edition;
+    std::shared_ptr<Edition> edition;
     Clock::time_point seen;
   };
 
@@ -45,10 +55,11 @@ struct WeightServer::Impl {
   std::string endpoint;
   std::atomic<bool> stop = false;
   std::atomic<size_t> older_held = 0;
+  std::atomic<uint64_t> shares = 0;
   std::mutex mutex;
   std::shared_ptr<const WeightSet> next;  // guarded by mutex
   // The thread's own.
-  std::shared_ptr<const Edition> newest;
+  std::shared_ptr<Edition> newest;
   std::map<std::string, Fetch> fetches;  // by ZeroMQ routing id
   std::thread thread;
 
@@ -94,8 +105,9 @@ struct WeightServer::Impl {
       set.swap(next);
     }
     if (!set) return;
-    uint64_t checksum = set->manifest.checksum ? set->manifest.checksum : weight_checksum(set->data);
-    newest = std::make_shared<Edition>(Edition{std::move(set), checksum});
+    newest = std::make_shared<Edition>();
+    newest->set = std::move(set);
+    if (!newest->set->share) newest->materialize();
   }
 
   // Ends the fetches of clients that left or stopped, and of the oldest versions beyond `keep`.
@@ -142,7 +154,7 @@ struct WeightServer::Impl {
 
   void manifest(const std::string& peer, wire::WeightRequest::Manifest::Reader in,
                 wire::WeightReply::Builder reply) {
-    std::shared_ptr<const Edition> edition = newest;
+    std::shared_ptr<Edition> edition = newest;
     if (in.getResuming())
       for (auto& [other, fetch] : fetches)
         if (fetch.edition->version() == in.getResume()) edition = fetch.edition;
@@ -150,11 +162,20 @@ struct WeightServer::Impl {
       reply.setNone();
       return;
     }
+    const std::optional<DeviceShare>& share = edition->set->share;
+    const bool shared = share && in.hasDevice() && share->device == in.getDevice().cStr();
+    if (!shared) edition->materialize();
     fetches[peer] = {edition, Clock::now()};
     auto out = reply.initManifest();
     wire_form::write(out.initManifest(), edition->set->manifest);
     out.getManifest().setChecksum(edition->checksum);
     out.setChunkBytes(chunk_bytes);
+    if (!shared) return;
+    ++shares;
+    out.getShare().setHandle(capnp::Data::Reader(reinterpret_cast<const capnp::byte*>(share->handle.data()),
+                                                 share->handle.size()));
+    out.getShare().setOffset(share->offset);
+    out.getShare().setChecksum(share->checksum);
   }
 
   // The frame of data that follows the reply; none (a null view) with `gone`.
@@ -166,7 +187,8 @@ struct WeightServer::Impl {
       return {};
     }
     found->second.seen = Clock::now();
-    std::span<const std::byte> all = found->second.edition->set->data;
+    found->second.edition->materialize();
+    std::span<const std::byte> all = found->second.edition->bytes();
     uint64_t begin = uint64_t{in.getIndex()} * chunk_bytes;
     if (begin >= all.size()) fail("chunk {} of {} bytes is not there", in.getIndex(), all.size());
     auto part = all.subspan(begin, std::min<uint64_t>(chunk_bytes, all.size() - begin));
@@ -194,9 +216,14 @@ size_t WeightServer::older_versions_held() const {
   return impl_->older_held;
 }
 
+uint64_t WeightServer::shares_given() const {
+  return impl_->shares;
+}
+
 void WeightServer::publish(std::shared_ptr<const WeightSet> weights) {
   check(weights->manifest);
-  if (weights->manifest.total_bytes != weights->data.size())
+  const bool later = weights->data.empty() && weights->read;
+  if (!later && weights->manifest.total_bytes != weights->data.size())
     fail("weights: version {} has {} bytes, its manifest says {}", weights->manifest.version,
          weights->data.size(), weights->manifest.total_bytes);
   std::lock_guard lock(impl_->mutex);

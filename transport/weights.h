@@ -1,5 +1,6 @@
-// Moving a policy's weights from learner rank 0 to the rollout workers. One interface; this file has the
-// ZeroMQ form (CPU, late joiners, recovery); nccl and cuda_ipc come with the GPU path.
+// Moving a policy's weights from learner rank 0 to the rollout workers. A fetch is always asked for over ZeroMQ. What
+// answers it are chunks over the same socket (CPU, other hosts, late joiners, recovery), or, when client and server share
+// a GPU, a handle of the buffer there, which the client maps and copies (cuda_ipc). No CUDA here: handles are bytes.
 #pragma once
 
 #include <cstddef>
@@ -32,10 +33,38 @@ struct WeightManifest {
   uint64_t checksum = 0;  // xxh3-64 of the flat buffer; 0 at publish(): the server computes it
 };
 
+// A version's flat buffer in the memory of a GPU, for another process on it.
+struct DeviceShare {
+  std::string device;  // "BOOT-ID/GPU-UUID": a handle means something on that host and GPU only
+  std::string handle;  // cudaIpcMemHandle_t
+  uint64_t offset = 0;
+  uint64_t checksum = 0;  // kernels/checksum.h
+};
+
 struct WeightSet {
   WeightManifest manifest;
   std::vector<std::byte> data;
+  // Weights that lie on a GPU: `data` is empty, and `read` brings it (any thread) once somebody wants chunks. The buffer is
+  // not written again while this set, and so `lease`, exists.
+  std::optional<DeviceShare> share;
+  std::function<std::vector<std::byte>()> read;
+  std::shared_ptr<const void> lease;
 };
+
+// How a client takes weights from its GPU. `take` copies what the share names and compares the checksum; false, and chunks
+// are asked for instead. It runs in fetch() and may block; the server holds the buffer meanwhile (30 s).
+struct ShareTaker {
+  std::string device;
+  std::function<bool(const WeightManifest& manifest, const DeviceShare& share)> take;
+};
+
+// How weights reach a worker: auto is the fastest that is possible.
+enum class WeightTransport : uint8_t { automatic, zmq, cuda_ipc };
+inline std::vector<std::pair<WeightTransport, const char*>> enum_names(WeightTransport) {
+  return {{WeightTransport::automatic, "auto"},
+          {WeightTransport::zmq, "zmq"},
+          {WeightTransport::cuda_ipc, "cuda_ipc"}};
+}
 
 // Fills in bytes and offset of every tensor (from its dtype and shape, in their order) and total_bytes.
 void lay_out(WeightManifest& manifest);
@@ -56,10 +85,13 @@ class WeightServer {
   ~WeightServer();
   // As others can connect to it: the bound port with this host's address.
   const std::string& endpoint() const;
-  // Any thread; returns at once. Throws Error when the manifest does not fit the data.
+  // Any thread; returns at once. Throws Error when the manifest does not fit the data. Data that is still to be read from a
+  // GPU is read when the first client asks for chunks.
   void publish(std::shared_ptr<const WeightSet> weights);
   // How many older versions are held for fetches that began on them.
   size_t older_versions_held() const;
+  // Fetches that were answered with a share.
+  uint64_t shares_given() const;
 
  private:
   struct Impl;
@@ -73,9 +105,10 @@ class WeightClient {
   ~WeightClient();
   // The newest version the server has, at least `at_least`, whole and with its checksum verified; nothing
   // after `seconds` or when `stop` becomes true. A chunk that got lost is asked for again; a checksum that
-  // fails: fetched again.
+  // fails: fetched again. What `taker` took is not in the set: its `data` is empty.
   std::shared_ptr<const WeightSet> fetch(const std::string& endpoint, Version at_least, double seconds,
-                                         const std::function<bool()>& stop = {});
+                                         const std::function<bool()>& stop = {},
+                                         const ShareTaker& taker = {});
 
  private:
   struct Impl;

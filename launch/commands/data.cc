@@ -125,15 +125,22 @@ struct CountdownCommand {
 struct ImportCommand {
   std::string input, output = "-", as = "messages", instruction;
   size_t limit = 0;
+  std::vector<std::string> forms = {"messages", "prompt"};
 
-  explicit ImportCommand(std::string default_instruction) : instruction(std::move(default_instruction)) {}
+  ImportCommand(std::string default_instruction, bool has_demonstrations)
+      : instruction(std::move(default_instruction)) {
+    if (has_demonstrations) forms.push_back("demonstrations");
+  }
 
   void declare(CLI::App& app) {
     app.add_option("--input", input, "the set's own JSON lines; .gz is unpacked, - is standard input")
         ->required();
     app.add_option("--output", output, "prompt records; - is standard output")->capture_default_str();
-    app.add_option("--as", as, "messages (chat) or prompt (plain text)")
-        ->check(CLI::IsMember({"messages", "prompt"}))
+    app.add_option("--as", as,
+                   forms.size() > 2 ? "messages (chat), prompt (plain text) or demonstrations (chat with the "
+                                      "set's solution, for cohort sft)"
+                                    : "messages (chat) or prompt (plain text)")
+        ->check(CLI::IsMember(forms))
         ->capture_default_str();
     app.add_option("--instruction", instruction, "follows the problem's text")->capture_default_str();
     app.add_option("--limit", limit, "only the first so many rows; 0: all")->capture_default_str();
@@ -146,10 +153,10 @@ struct ImportCommand {
     read_jsonl(input, [&](const Json& row, size_t line) {
       if (limit > 0 && rows >= limit) return;
       ++rows;
-      text +=
-          import(row, line, ImportOptions{as == "messages", instruction}, fmt::format("{}:{}", input, line))
-              .dump() +
-          "\n";
+      text += import(row, line, ImportOptions{as != "prompt", instruction, as == "demonstrations"},
+                     fmt::format("{}:{}", input, line))
+                  .dump() +
+              "\n";
     });
     if (rows == 0) fail("{}: holds no rows", input);
     if (output == "-") {
@@ -175,9 +182,10 @@ int command_data(int argc, char** argv) {
   ProgramsCommand programs;
   programs.declare(*app.add_subcommand(
       "programs", "small C programs to write from words: prompts with tests, demonstrations, a small model"));
-  ImportCommand gsm8k("Please reason step by step, and put your final answer within \\boxed{}.");
+  ImportCommand gsm8k("Please reason step by step, and put your final answer within \\boxed{}.", true);
   gsm8k.declare(*app.add_subcommand("gsm8k", "openai/grade-school-math: train.jsonl or test.jsonl"));
-  ImportCommand humaneval("Complete this function. Answer with the whole function in one ```python block.");
+  ImportCommand humaneval("Complete this function. Answer with the whole function in one ```python block.",
+                          false);
   humaneval.declare(*app.add_subcommand("humaneval", "openai/human-eval: HumanEval.jsonl or .jsonl.gz"));
   if (auto code = parse_arguments(app, argc, argv)) return *code;
   if (app.got_subcommand("countdown")) return countdown.run();

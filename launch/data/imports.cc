@@ -24,6 +24,18 @@ void put_prompt(Json& record, const std::string& text, const ImportOptions& opti
   }
 }
 
+// 48/2 = <<48/2=24>>24  ->  48/2 = 24
+std::string without_calculator_marks(const std::string& text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = text.find("<<", at), end = text.find(">>", begin);
+    if (begin == std::string::npos || end == std::string::npos) return out + text.substr(at);
+    out += text.substr(at, begin - at);
+    at = end + 2;
+  }
+  return out;
+}
+
 }  // namespace
 
 Json import_gsm8k(const Json& row, const std::string& id, const ImportOptions& options,
@@ -36,6 +48,12 @@ Json import_gsm8k(const Json& row, const std::string& id, const ImportOptions& o
   if (gold.empty()) fail("{}: nothing follows \"####\" in \"answer\"", where);
   Json record = {{"id", id}};
   put_prompt(record, text_field(row, "question", where), options);
+  if (options.demonstration) {
+    record["messages"].push_back({{"role", "assistant"},
+                                  {"content", without_calculator_marks(answer.substr(0, mark)) +
+                                                  "The answer is \\boxed{" + gold + "}."}});
+    return record;
+  }
   record["gold"] = gold;
   record["solution"] = answer.substr(0, mark);
   return record;

@@ -7,6 +7,7 @@
 
 #include "learner/gpu/model.h"
 #include "learner/gpu/runtime.h"
+#include "learner/gpu/weight_share.h"
 #include "learner/policy_device.h"
 #include "transport/base/error.h"
 
@@ -71,14 +72,29 @@ class GpuPolicy : public PolicyDevice {
     }
   }
 
+  WeightSet publishable(Version version, DType dtype) override {
+    if (dtype == DType::f16) return snapshot(version, dtype);
+    WeightSet out = empty_set(version, dtype);
+    const auto& to = out.manifest.tensors;
+    const auto from = config().tensors(DType::f32);
+    if (!share_ || shared_dtype_ != dtype) {
+      share_.emplace(out.manifest.total_bytes);
+      shared_dtype_ = dtype;
+    }
+    const auto* weights = static_cast<const std::byte*>(model_.weights().data_ptr());
+    const bool shared = share_->publish(out, [&](void* buffer) {
+      for (size_t i = 0; i < from.size(); ++i)
+        gpu::convert(model_.type(), weights + from[i].offset / 4 * gpu::size_of(model_.type()),
+                     dtype == DType::f32 ? gpu::Type::f32 : gpu::Type::bf16,
+                     static_cast<std::byte*>(buffer) + to[i].offset, from[i].bytes / 4);
+    });
+    return shared ? out : snapshot(version, dtype);
+  }
+
   // Converted on the GPU, then through two pinned buffers: one fills while the other is copied on.
   WeightSet snapshot(Version version, DType dtype) const override {
     if (dtype == DType::f16) fail("a policy on a GPU gives its weights in float32 or bfloat16");
-    WeightSet out;
-    out.manifest.version = version;
-    out.manifest.tensors = config().tensors(dtype);
-    const TensorSpec& last = out.manifest.tensors.back();
-    out.manifest.total_bytes = (last.offset + last.bytes + 63) / 64 * 64;
+    WeightSet out = empty_set(version, dtype);
     out.data.resize(out.manifest.total_bytes);
     const auto specs = config().tensors(DType::f32);
     const size_t element = bytes_of(dtype), piece = kStaging / element;
@@ -176,6 +192,15 @@ class GpuPolicy : public PolicyDevice {
   }
 
  private:
+  WeightSet empty_set(Version version, DType dtype) const {
+    WeightSet out;
+    out.manifest.version = version;
+    out.manifest.tensors = config().tensors(dtype);
+    const TensorSpec& last = out.manifest.tensors.back();
+    out.manifest.total_bytes = (last.offset + last.bytes + 63) / 64 * 64;
+    return out;
+  }
+
   template <class F>
   TokenScores with_memory_for(const PackedBatch& batch, F f) {
     try {
@@ -193,6 +218,8 @@ class GpuPolicy : public PolicyDevice {
   }
 
   gpu::Model model_;
+  std::optional<gpu::WeightShare> share_;
+  DType shared_dtype_ = DType::bf16;
 };
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 #include <sys/random.h>
 
+#include <cstdint>
+
 #include "reward/infra_error.h"
 
 namespace cohort::code {

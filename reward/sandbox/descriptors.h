@@ -1,6 +1,7 @@
 // Descriptors that close themselves, and what a run does with them. Used by the worker's side only.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>

@@ -103,6 +103,7 @@ TEST_F(Direct, TheLastWordsAreTheStatusForObserversAndARefusalForWhoComesTooLate
   EXPECT_TRUE(take<Status>("b").empty());
   const auto status = nlohmann::json::parse(take<Status>("o").at(0).json);
   EXPECT_EQ(status["reason"], "the run is complete");
+  EXPECT_TRUE(status["waits"].empty()) << status["waits"];
 }
 
 }  // namespace

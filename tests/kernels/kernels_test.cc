@@ -1,6 +1,7 @@
 // Every kernel against its CPU reference, on shapes that are not multiples of anything, with poisoned outputs.
 #include <algorithm>
 
+#include "kernels/checksum.h"
 #include "kernels/gemm.h"
 #include "kernels/hopper_gemm.h"
 #include "kernels/rms_norm.h"
@@ -44,6 +45,27 @@ TEST(Kernels, RmsNormWithResidual) {
         EXPECT_LT(distance(x.down(), wx), 1e-4) << hidden << " " << what;
         EXPECT_LT(distance(y.down(), wy), kBf16) << hidden << " " << what;
       }
+}
+
+TEST(Kernels, Checksum) {
+  NEEDS_GPU();
+  std::mt19937_64 rng(9);
+  for (size_t bytes : {0, 1, 7, 8, 9, 15, 16, 17, 4096, 1000003, 64 << 20}) {
+    Both<unsigned char> data(bytes);
+    Both<uint64_t> sum(1, 5);
+    for (size_t i = 0; i < bytes; ++i) data.host[i] = static_cast<unsigned char>(rng());
+    sum.up();
+    checksum(data.up(), bytes, sum.up(), nullptr);
+    const uint64_t got = sum.down()[0];
+    EXPECT_EQ(got, checksum_reference(data.host.data(), bytes)) << bytes;
+    if (bytes < 9) continue;
+    data.host[bytes - 9] ^= 16;  // one bit
+    EXPECT_NE(got, checksum_reference(data.host.data(), bytes)) << bytes;
+    data.host[bytes - 9] ^= 16;
+    if (bytes < 16) continue;
+    std::swap_ranges(data.host.begin(), data.host.begin() + 8, data.host.begin() + 8);  // two words exchanged
+    EXPECT_NE(got, checksum_reference(data.host.data(), bytes)) << bytes;
+  }
 }
 
 TEST(Kernels, SwiGlu) {

@@ -31,6 +31,17 @@ std::string temporary(const std::string& text) {
   return path;
 }
 
+TEST(Gsm8k, DemonstrationsEndWithTheBoxedAnswer) {
+  const Json row = {{"question", "How many?"},
+                    {"answer", "He has 48/2 = <<48/2=24>>24 dogs.\nSo <<24*100=2400>>2400.\n#### 2,400"}};
+  const Json record = import_gsm8k(row, "gsm8k-1", {true, "Think.", true}, "f:1");
+  EXPECT_EQ(record["messages"][0]["content"], "How many?\nThink.");
+  EXPECT_EQ(record["messages"][1]["role"], "assistant");
+  EXPECT_EQ(record["messages"][1]["content"],
+            "He has 48/2 = 24 dogs.\nSo 2400.\nThe answer is \\boxed{2400}.");
+  EXPECT_FALSE(record.contains("gold"));
+}
+
 TEST(Gsm8k, GoldIsTheNumberWithoutSeparators) {
   const Json row = {{"question", "How many?"}, {"answer", "so\n#### 1,234"}};
   const Json record = import_gsm8k(row, "gsm8k-1", {true, "Think."}, "f:1");

@@ -364,6 +364,82 @@ TEST(Weights, ServerRestartsInTheMiddle) {
   }
 }
 
+// Weights on a "GPU": a share, and bytes that are read when somebody wants chunks. Counts reads and whether it is still leased.
+struct Shared {
+  std::atomic<int> reads = 0;
+  std::weak_ptr<const void> leased;
+  std::shared_ptr<WeightSet> set(Version version, const std::string& device) {
+    const auto whole = weights(version, 3000);
+    auto out = std::make_shared<WeightSet>();
+    out->manifest = whole->manifest;
+    out->manifest.checksum = 0;
+    out->share = DeviceShare{device, "a handle", 128, 77};
+    out->read = [this, whole] { return ++reads, whole->data; };
+    const auto lease = std::make_shared<int>();
+    leased = lease, out->lease = lease;
+    return out;
+  }
+};
+
+TEST(WeightShare, AClientOnThatGpuTakesItAndNothingIsRead) {
+  Shared shared;
+  WeightServer server("tcp://127.0.0.1:0", 1 << 12);
+  server.publish(shared.set(3, "host/GPU-1"));
+  std::optional<DeviceShare> seen;
+  const ShareTaker taker{"host/GPU-1", [&](const WeightManifest& manifest, const DeviceShare& share) {
+                           EXPECT_EQ(manifest.version, 3u);
+                           seen = share;
+                           return true;
+                         }};
+  const auto got = WeightClient().fetch(server.endpoint(), 3, 10, {}, taker);
+  ASSERT_TRUE(got && seen);
+  EXPECT_TRUE(got->data.empty());
+  EXPECT_EQ(got->manifest.tensors.size(), 3u);
+  EXPECT_EQ(seen->handle, "a handle");
+  EXPECT_EQ(seen->offset, 128u);
+  EXPECT_EQ(seen->checksum, 77u);
+  EXPECT_EQ(shared.reads, 0);
+  EXPECT_EQ(server.shares_given(), 1u);
+}
+
+TEST(WeightShare, OthersGetTheBytes) {
+  const auto whole = weights(3, 3000);
+  for (const char* device :
+       {"", "host/GPU-2", "host/GPU-1"}) {  // none, another, and one that cannot take it after all
+    Shared shared;
+    WeightServer server("tcp://127.0.0.1:0", 1 << 12);
+    server.publish(shared.set(3, "host/GPU-1"));
+    int asked = 0;
+    const ShareTaker taker{device, [&](const WeightManifest&, const DeviceShare&) { return ++asked, false; }};
+    for (int client = 0; client < 2; ++client) {
+      const auto got = WeightClient().fetch(server.endpoint(), 3, 10, {}, *device ? taker : ShareTaker{});
+      ASSERT_TRUE(got) << device;
+      EXPECT_TRUE(got->data == whole->data) << device;
+    }
+    EXPECT_EQ(shared.reads, 1) << device;
+    EXPECT_EQ(asked, device == std::string("host/GPU-1") ? 2 : 0);
+  }
+}
+
+TEST(WeightShare, TheBufferIsHeldWhileAClientCopiesAndNotLonger) {
+  Shared first, second;
+  WeightServer server("tcp://127.0.0.1:0", 1 << 12);
+  server.publish(first.set(1, "d"));
+  const ShareTaker taker{"d", [&](const WeightManifest&, const DeviceShare&) {
+                           server.publish(second.set(2, "d"));  // while this client is still copying
+                           for (int i = 0; i < 20; ++i) std::this_thread::sleep_for(5ms);
+                           EXPECT_FALSE(first.leased.expired());
+                           return true;
+                         }};
+  const auto got = WeightClient().fetch(server.endpoint(), 1, 10, {}, taker);
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->manifest.version, 1u);
+  const auto began = Clock::now();
+  while (!first.leased.expired() && seconds_since(began) < 10) std::this_thread::sleep_for(5ms);
+  EXPECT_TRUE(first.leased.expired());
+  EXPECT_FALSE(second.leased.expired());
+}
+
 TEST(Weights, NoiseDoesNotStopTheServer) {
   WeightServer server("tcp://127.0.0.1:0");
   server.publish(weights(1, 100));
