@@ -2,6 +2,7 @@
 // being graded by another thread: its verdict is this one's) -> compiled (once) -> tests, the one that fails most
 // often first, each in a fresh jail, until the score is decided -> verdict.
 #include <algorithm>
+#include <cstdio>
 
 #include "reward/code.h"
 #include "reward/code/ending.h"
