@@ -66,14 +66,16 @@ void expect_golden(const Tokenizer& t, const Json& golden) {
     ASSERT_EQ(ids, golden["ids"].get<Ids>()) << "text " << golden["text"];
   }
   ASSERT_EQ(ids.size(), golden["n"].get<size_t>()) << "text " << golden["text"];
-  ASSERT_EQ(hex64(fnv1a(ids)), golden["hash"]) << "text " << golden["text"];
+  ASSERT_EQ(hex64(fnv1a(ids)), golden["hash"].get<std::string>()) << "text " << golden["text"];
   Ids whole = golden["before"].get<Ids>();
   whole.insert(whole.end(), ids.begin(), ids.end());
   for (int32_t id : golden["behind"]) whole.push_back(id);
   ASSERT_EQ(t.encode(text, true), whole);
   const std::string decoded = t.decode(ids);
-  ASSERT_EQ(hex64(fnv1a_bytes(decoded)), golden["decoded"]) << "text " << golden["text"] << ": " << decoded;
-  ASSERT_EQ(hex64(fnv1a_bytes(t.decode(whole, false))), golden["whole"]) << "text " << golden["text"];
+  ASSERT_EQ(hex64(fnv1a_bytes(decoded)), golden["decoded"].get<std::string>())
+      << "text " << golden["text"] << ": " << decoded;
+  ASSERT_EQ(hex64(fnv1a_bytes(t.decode(whole, false))), golden["whole"].get<std::string>())
+      << "text " << golden["text"];
   ASSERT_TRUE(tokenizer::is_utf8(decoded));
 }
 
@@ -143,7 +145,7 @@ TEST_P(FamilyTest, AllOfGsm8kAndHumanEval) {
       }
     }
     EXPECT_EQ(count, expected["ids"].get<size_t>()) << part;
-    EXPECT_EQ(hex64(fnv1a(words)), expected["hash"]) << part;
+    EXPECT_EQ(hex64(fnv1a(words)), expected["hash"].get<std::string>()) << part;
   }
 }
 
