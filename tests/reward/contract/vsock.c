@@ -1,6 +1,6 @@
+#include <sys/socket.h>
 #include <linux/vm_sockets.h>
 #include <stdio.h>
-#include <sys/socket.h>
 int main() {
   struct sockaddr_vm a = {AF_VSOCK, 0, 1024, VMADDR_CID_HOST};
   int s = socket(AF_VSOCK, SOCK_STREAM, 0);
