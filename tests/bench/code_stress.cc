@@ -187,15 +187,7 @@ int code_soak(int runs) {
     auto work = [&] {
       for (int i; (i = next++) < n;) {
         const ContractCase& c = cases[static_cast<size_t>(i) % cases.size()];
-        json record = {{"language", c.language}};
-        if (!c.record.empty())
-          record.update(json::parse(c.record));
-        else if (!c.test_code.empty())
-          record["test_code"] = c.test_code;
-        else
-          record["tests"] = {{{"stdin", c.inputs[0]}, {"stdout", c.output}}};
-        if (!c.entry_point.empty()) record["entry_point"] = c.entry_point;
-        const Verdict v = grade(*grader, record.dump(), c.source);
+        const Verdict v = grade(*grader, contract_record(c, c.inputs[0]).dump(), c.source);
         const std::lock_guard lock(mutex);
         ++ends[to_string(v.kind)];
         if (v.kind == VerdictKind::infra_error) fmt::print("{}: {}\n", c.name, v.reason);

@@ -60,4 +60,16 @@ std::vector<ContractCase> read_contract(const std::string& folder, const std::st
   return cases;
 }
 
+nlohmann::json contract_record(const ContractCase& c, const std::string& input) {
+  nlohmann::json record = {{"language", c.language}};
+  if (!c.record.empty())
+    record.update(nlohmann::json::parse(c.record));
+  else if (!c.test_code.empty())
+    record["test_code"] = c.test_code;
+  else
+    record["tests"] = {{{"stdin", input}, {"stdout", c.output}}};
+  if (!c.entry_point.empty()) record["entry_point"] = c.entry_point;
+  return record;
+}
+
 }  // namespace cohort

@@ -1,6 +1,7 @@
 // The verdict contract's list of cases: tests/reward/contract/cases*.toml (the format is at the top of cases.toml).
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,5 +22,7 @@ struct ContractCase {
 };
 
 std::vector<ContractCase> read_contract(const std::string& folder, const std::string& secret_file);
+// The case as a record of the `code` reward, without its limits. `input`: of its test, where that is one of standard input.
+nlohmann::json contract_record(const ContractCase& c, const std::string& input);
 
 }  // namespace cohort

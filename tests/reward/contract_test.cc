@@ -78,14 +78,7 @@ class Graders {
 // "" or what is not as the row says.
 std::string run_graded(const ContractCase& c, const std::string& input, const std::string& isolation,
                        Graders& graders) {
-  json record = {{"language", c.language}};
-  if (!c.record.empty())
-    record.update(json::parse(c.record));
-  else if (!c.test_code.empty())
-    record["test_code"] = c.test_code;
-  else
-    record["tests"] = {{{"stdin", input}, {"stdout", c.output}}};
-  if (!c.entry_point.empty()) record["entry_point"] = c.entry_point;
+  json record = contract_record(c, input);
   if (!c.limits.empty()) record["limits"] = json::parse(c.limits);
   GradeInput in;
   in.completion = c.source;

@@ -11,19 +11,11 @@
 #include "learner/model/decoder.h"
 #include "rollout/engine.h"
 #include "rollout/model_runner.h"
+#include "tests/kernels/gpu.h"
 #include "transport/base/error.h"
 
 namespace cohort {
 namespace {
-
-bool have_gpu() {
-  int count = 0;
-  const bool have = cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
-  cudaGetLastError();
-  return have;
-}
-#define NEEDS_GPU() \
-  if (!have_gpu()) GTEST_SKIP() << "no GPU"
 
 ModelConfig small(const std::string& type, int64_t head_dim = 64) {
   ModelConfig c;
@@ -329,7 +321,7 @@ std::string refusal(const ModelConfig& c, const RunnerOptions& o) {
 TEST(CudaRunner, BadStatesGiveOneLine) {
   const ModelConfig c = small("llama");
   RunnerOptions o = cuda_options();
-  if (!have_gpu()) {
+  if (!cuda::have_gpu()) {
     EXPECT_THAT(refusal(c, o), testing::HasSubstr("this machine has no usable GPU"));
     GTEST_SKIP() << "no GPU for the rest";
   }

@@ -16,17 +16,11 @@
 
 #include "learner/gpu/weight_share.h"
 #include "rollout/model_runner.h"
+#include "tests/kernels/gpu.h"
 #include "transport/weights.h"
 
 namespace cohort {
 namespace {
-
-bool have_gpu() {
-  int count = 0;
-  const bool have = cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
-  cudaGetLastError();
-  return have;
-}
 
 ModelConfig shape() {
   ModelConfig c;
@@ -122,7 +116,7 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 TEST(WeightShare, EveryVersionIsTheOneThatWasPublished) {
-  if (!have_gpu()) GTEST_SKIP() << "no GPU";
+  NEEDS_GPU();
   Learner learner;
   ASSERT_FALSE(learner.endpoint.empty());
   auto shared = runner(), fetched = runner();
@@ -149,7 +143,7 @@ TEST(WeightShare, EveryVersionIsTheOneThatWasPublished) {
 }
 
 TEST(WeightShare, WhatCannotBeTakenComesAsChunks) {
-  if (!have_gpu()) GTEST_SKIP() << "no GPU";
+  NEEDS_GPU();
   Learner learner;
   ASSERT_FALSE(learner.endpoint.empty());
   learner.publish();
