@@ -15,6 +15,7 @@ class Reader {
   Answer leading(size_t b, size_t e);
 
  private:
+  static constexpr size_t kMaxItems = 60;  // of a list
   const Token& at(size_t i) const { return t_.list[i]; }
   void trim(size_t& b, size_t& e) const;
   // Where the bracket at `b` closes, by depth; list.size() for never.
@@ -28,13 +29,13 @@ class Reader {
       if (at(i).depth == depth && wanted(at(i).kind)) out.push_back(i);
     return out;
   }
-  static Answer whole_line();
   // Parts between separators.
   std::vector<Answer> parts(size_t b, size_t e, const std::vector<size_t>& separators, int depth);
   static Answer all_of(std::vector<Answer> items);
   Answer list(size_t b, size_t e, const std::vector<size_t>& separators, int depth);
+
+  // read_relation.cc
   bool is_name(size_t b, size_t e, std::string& name) const;
-  Tree tree_of(size_t b, size_t e);
   Answer relation(size_t b, size_t e, const std::vector<size_t>& where, int depth);
   bool has_letters(const std::vector<std::pair<size_t, size_t>>& spans) const;
   static const std::string* lone_variable(const Tree& t);
@@ -42,12 +43,18 @@ class Reader {
   std::vector<Answer> bound(const Answer& r, const Spans& spans, size_t side) const;
   // x > 2, 1 < x <= 2, x != 3 as parts of the real line; other relations stay.
   Answer region_of(Answer r, const Spans& spans) const;
+
+  // read_set.cc
+  static Answer whole_line();
   static Answer to_region(const Answer& s);
   Answer union_of(size_t b, size_t e, const std::vector<size_t>& where, int depth);
   Answer set(size_t b, size_t e, int depth);
   bool sequence(size_t b, size_t e, int depth, Answer& out);
   Answer matrix(size_t b, size_t e, int depth);
   Answer ratio(size_t b, size_t e, const std::vector<size_t>& colons, int depth);
+
+  // read_value.cc
+  Tree tree_of(size_t b, size_t e);
   // A decimal alone, with its sign, or times a power of ten.
   void set_shown(Answer& a, size_t b, size_t e) const;
   // Reads the value at the front; returns where it and its unit end.
