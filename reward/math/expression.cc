@@ -6,10 +6,10 @@ namespace cohort::math {
 
 size_t Parser::run() {
   int32_t value = sum(0);
-  if (is(Tok::choose)) {
+  if (is(Tok::choose) || is(Tok::over)) {
+    const Op op = is(Tok::over) ? Op::divide : Op::binomial;
     ++at_;
-    const int32_t below = sum(0);
-    value = tree_.put(Node{.op = Op::binomial, .a = value, .b = below});
+    value = binary(op, value, sum(0));
   }
   if (value != static_cast<int32_t>(tree_.nodes.size()) - 1) throw Beyond("an expression out of order");
   return at_;
@@ -173,6 +173,7 @@ int32_t Parser::argument(int depth) {
     return number_node();
   }
   if (is(Tok::word)) return first_letter();
+  if (is(Tok::letter)) return name(t_.list[at_++].text);
   return primary(depth + 1);
 }
 
@@ -190,6 +191,7 @@ int32_t Parser::number_node() {
   const Token& t = t_.list[at_++];
   const Literal& l = t_.literals[t.index];
   if (l.commas && t.depth > 0) throw Beyond("a number or a list");  // (1,234) may be a point
+  tree_.goes_on = tree_.goes_on || l.goes_on;
   return tree_.put(literal_value(l));
 }
 

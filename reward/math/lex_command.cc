@@ -1,4 +1,6 @@
 // What begins with a backslash.
+#include <algorithm>
+
 #include "reward/math/commands.h"
 #include "reward/math/lexer.h"
 
@@ -14,15 +16,17 @@ void Lexer::command(int nesting) {
     emit(Tok::not_equal);
     return;
   }
-  if (name == "mathbb") {
+  if (name == "mathbb" || name == "Bbb") {
+    while (peek() == ' ') ++at_;
     const std::string_view rest = text_.substr(at_);
-    const char set = rest.size() > 2 && rest[0] == '{' && rest[2] == '}' ? rest[1] : '\0';
+    const bool braces = rest.size() > 2 && rest[0] == '{' && rest[2] == '}';
+    const char set = braces ? rest[1] : is_alpha(peek()) ? peek() : '\0';
     const Tok kind = set == 'R'   ? Tok::reals
                      : set == 'N' ? Tok::naturals
                      : set == 'Z' ? Tok::integers
                      : set == 'Q' ? Tok::rationals
                                   : Tok::other;
-    if (set) at_ += 3;
+    if (set) at_ += braces ? 3 : 1;
     emit(kind);
     return;
   }
@@ -42,6 +46,13 @@ void Lexer::command(int nesting) {
       break;
     case Role::style:
       break;
+    case Role::argument: {
+      if (peek() == '*') ++at_;
+      const size_t end = peek() == '{' ? text_.find('}', at_) : std::string_view::npos;
+      if (end != std::string_view::npos) at_ = end + 1;
+      space_ = true;
+      break;
+    }
     case Role::text:
       group_of_text(name, nesting);
       break;
@@ -84,6 +95,10 @@ void Lexer::sign() {
       break;
     case '\\':
       emit(Tok::new_row);
+      if (peek() == '[' && (is_digit(peek(1)) || peek(1) == '-' || peek(1) == '.')) {  // \\[4pt]
+        const size_t end = text_.substr(0, std::min(text_.size(), at_ + 12)).find(']', at_);
+        if (end != std::string_view::npos && is_alpha(text_[end - 1])) at_ = end + 1;
+      }
       break;
     case '!':
     case '(':
@@ -143,7 +158,8 @@ void Lexer::group_of_text(std::string_view name, int nesting) {
   const std::string_view inner = text_.substr(at_ + 1, end - at_ - 1);
   at_ = end + 1;
   const bool mathematics = name == "mathrm" && (inner == "e" || inner == "i");
-  if (name == "operatorname" || name == "mathrm") {
+  if (inner == "C" && peek() == '_' && combinations('C', at_)) return;
+  if (inner.size() <= 8) {
     const auto known = commands().find(inner);
     if (known != commands().end() && known->second.meaning.kind == Tok::function) {
       emit(Tok::function, known->second.meaning.text);

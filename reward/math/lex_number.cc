@@ -13,7 +13,7 @@ unsigned Lexer::base_at(size_t& at) const {
   const bool braces = p < text_.size() && text_[p] == '{';
   if (braces) ++p;
   std::string word;
-  if (braces && text_.substr(p).starts_with("\\text{")) {
+  if (text_.substr(p).starts_with("\\text{")) {
     const size_t close = text_.find('}', p);
     if (close == std::string_view::npos) return 0;
     word = text_.substr(p + 6, std::min<size_t>(close - p - 6, 10));
@@ -46,6 +46,69 @@ bool Lexer::based(size_t begin) {
   l.base = base;
   push(std::move(l), begin);
   at_ = after;
+  return true;
+}
+
+bool Lexer::based_in_brackets() {
+  size_t end = at_;
+  while (end < text_.size() && (is_digit(text_[end]) || (text_[end] >= 'A' && text_[end] <= 'Z'))) ++end;
+  if (end == at_ || !text_.substr(end).starts_with(")_")) return false;
+  size_t after = end + 1;
+  Literal l;
+  l.base = base_at(after);
+  if (l.base == 0) return false;
+  l.digits = text_.substr(at_, end - at_);
+  l.point = l.digits.size();
+  push(std::move(l), at_);
+  at_ = after;
+  return true;
+}
+
+bool Lexer::times_ten() const {
+  if (out_.list.empty() || out_.list.back().kind != Tok::number) return false;
+  const size_t ten = text_.find_first_not_of(' ', at_);
+  return ten != std::string_view::npos && text_.substr(ten).starts_with("10^");
+}
+
+std::string_view Lexer::whole_number(size_t& at) const {
+  size_t begin = at, end = at;
+  const bool braces = at < text_.size() && text_[at] == '{';
+  if (braces) ++begin, ++end;
+  while (end < text_.size() && is_digit(text_[end]) && (braces ? end - begin < 8 : end == begin)) ++end;
+  if (end == begin || (braces && (end >= text_.size() || text_[end] != '}'))) return {};
+  at = braces ? end + 1 : end;
+  return text_.substr(begin, end - begin);
+}
+
+bool Lexer::combinations(char name, size_t at) {
+  if (name != 0 && name != 'C' && name != 'A' && name != 'P') return false;
+  ++at;
+  const std::string_view above = whole_number(at);
+  if (above.empty() || at >= text_.size()) return false;
+  if (name == 0) {
+    if (!text_.substr(at).starts_with("C_")) return false;
+    at += 2;
+  } else if (text_[at++] != '^') {
+    return false;
+  }
+  const std::string_view below = whole_number(at);
+  if (below.empty() ||
+      (name != 'A' && name != 'P' && std::stoul(std::string(below)) > std::stoul(std::string(above))))
+    return false;
+  if (name == 'A' || name == 'P') {  // arrangements in some countries' books
+    emit(Tok::other, "arrangements");
+  } else {
+    emit(Tok::binomial);
+    for (std::string_view part : {above, below}) {
+      open(Tok::open_brace);
+      Literal l;
+      l.digits = part;
+      l.point = part.size();
+      push(std::move(l), at_);
+      close(Tok::close_brace);
+    }
+  }
+  at_ = at;
   return true;
 }
 
@@ -85,6 +148,13 @@ void Lexer::number() {
                             : rest.starts_with("\\dot{")    ? "\\dot{"
                             : rest.starts_with("(")         ? "("
                                                             : "";
+    if (mark.empty())  // \overline3
+      for (std::string_view bare : {"\\overline", "\\bar", "\\dot"})
+        if (rest.starts_with(bare) && rest.size() > bare.size() && is_digit(rest[bare.size()])) {
+          l.digits += rest[bare.size()];
+          l.repeating = 1;
+          p += bare.size() + 1;
+        }
     if (!mark.empty()) {
       size_t q = p + mark.size();
       while (q < text_.size() && is_digit(text_[q])) ++q;
@@ -98,8 +168,14 @@ void Lexer::number() {
     }
     l.has_point = l.digits.size() > l.point;
     if (l.has_point) at_ = p;
-    if (l.has_point && peek() == '.' && (is_digit(peek(1)) || peek(1) == '.'))
-      l.spelled = false;  // 1.2.3, 0.33...
+    if (l.has_point) {
+      for (std::string_view mark : {"...", "\\ldots", "\\dots", "\\cdots"})
+        if (!l.goes_on && l.repeating == 0 && starts(mark)) {
+          l.goes_on = true;
+          at_ += mark.size();
+        }
+      if (peek() == '.' && (is_digit(peek(1)) || peek(1) == '.')) l.spelled = false;  // 1.2.3
+    }
   }
   if (l.repeating == 0 && (peek() == 'e' || peek() == 'E')) {
     const size_t n = peek(1) == '+' || peek(1) == '-' ? 2 : 1;

@@ -31,6 +31,14 @@ class Lexer {
   unsigned base_at(size_t& at) const;
   // 1A_{16}: digits and capitals in a base above ten.
   bool based(size_t begin);
+  // (1011)_2, behind its opening bracket.
+  bool based_in_brackets();
+  // 1.5x10^3, behind the x.
+  bool times_ten() const;
+  // From "_" on: C_{10}^3 with `name` C, _{10}C_3 with none; A_5^2 and P_5^2 are read, as nothing known.
+  bool combinations(char name, size_t at);
+  // {12} or 1 at `at`, which moves behind it; nothing else.
+  std::string_view whole_number(size_t& at) const;
   bool three_digits(size_t n) const;
   void push(Literal l, size_t begin);
 

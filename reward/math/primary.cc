@@ -98,7 +98,11 @@ int32_t Parser::group(Tok close, int depth) {
   ++at_;
   const int bars = std::exchange(bars_, 0);
   int32_t value = sum(depth + 1);
-  if (eat(Tok::choose)) value = binary(Op::binomial, value, sum(depth + 1));
+  if (is(Tok::choose) || is(Tok::over)) {
+    const Op op = is(Tok::over) ? Op::divide : Op::binomial;
+    ++at_;
+    value = binary(op, value, sum(depth + 1));
+  }
   bars_ = bars;
   need(close, "a bracket is not closed");
   return value;
@@ -142,10 +146,11 @@ int32_t Parser::function(int depth) {
                   : name == "lcm" ? Op::lcm
                   : name == "max" ? Op::maximum
                                   : Op::minimum;
-    need(Tok::open_paren, "a bracket is missing");
+    const bool set = eat(Tok::open_set);  // \max\{3, 5\}
+    if (!set) need(Tok::open_paren, "a bracket is missing");
     int32_t value = sum(depth + 1);
     while (eat(Tok::comma)) value = binary(op, value, sum(depth + 1));
-    need(Tok::close_paren, "a bracket is not closed");
+    need(set ? Tok::close_set : Tok::close_paren, "a bracket is not closed");
     return value;
   }
   static constexpr std::array<std::pair<std::string_view, Fn>, 16> names = {{{"sin", Fn::sin},

@@ -20,6 +20,15 @@ bool Reader::is_name(size_t b, size_t e, std::string& name) const {
     name = std::string(at(b).text) + "(" + std::string(at(b + 2).text) + ")";
     return true;
   }
+  if (at(b).kind == Tok::open_paren && closes(b) == e - 1 && e - b <= 12) {  // (x, y)
+    name = "(";
+    for (size_t i = b + 1; i + 1 < e; ++i) {
+      if (at(i).kind != ((i - b) % 2 ? Tok::letter : Tok::comma)) return false;
+      name += (i - b) % 2 ? at(i).text : std::string_view(",");
+    }
+    name += ")";
+    return e - b >= 5 && (e - b) % 2 == 1;
+  }
   // f(2), P(A), \triangle ABC, "total area": a name without a value
   if (at(b).kind == Tok::letter && e - b <= 8 && b + 1 < e && at(b + 1).kind == Tok::open_paren &&
       closes(b + 1) == e - 1 &&
@@ -27,10 +36,82 @@ bool Reader::is_name(size_t b, size_t e, std::string& name) const {
     name = "f()";
     return true;
   }
+  name = "words";
+  if (is_measure(b, e)) return true;
   for (size_t i = b; i < e; ++i)
     if (at(i).kind != Tok::word) return false;
-  name = "words";
   return e > b && e - b <= 8;
+}
+
+bool Reader::is_measure(size_t b, size_t e) const {
+  auto capitals = [&](size_t i) {
+    const std::string_view w = at(i).text;
+    return (at(i).kind == Tok::word && w.size() >= 2 && w.size() <= 8) &&
+           std::all_of(w.begin(), w.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+  };
+  bool found = false, extreme = false;
+  for (size_t i = b; i < e; ++i) {
+    const Token& t = at(i);
+    switch (t.kind) {
+      case Tok::other:
+        if (t.text.size() < 3) return false;
+        found = true;
+        break;
+      case Tok::overline:
+        found = true;
+        break;
+      case Tok::function:
+        if (t.text != "max" && t.text != "min") return false;
+        found = extreme = true;
+        break;
+      case Tok::bar:  // |AB|
+      case Tok::open_bracket:
+      case Tok::close_bracket:
+        if (e - b != 3 || !capitals(b + 1) || is_close(at(b).kind)) return false;
+        found = true;
+        break;
+      case Tok::open_paren:
+      case Tok::close_paren:
+        if (!extreme) return false;
+        break;
+      case Tok::letter:
+      case Tok::word:
+      case Tok::open_brace:
+      case Tok::close_brace:
+      case Tok::underscore:
+      case Tok::prime:
+        break;
+      default:
+        return false;
+    }
+  }
+  return found && e - b <= 16;
+}
+
+Answer Reader::rounded(size_t b, size_t e, int depth) {
+  const std::vector<size_t> about = find(b, e, [](Tok t) { return t == Tok::approx; });
+  if (about.size() > 1) throw Beyond("rounded twice");
+  std::string name;
+  if (is_name(b, about[0], name)) {
+    Answer a = read(about[0] + 1, e, depth + 1);
+    a.name = name;
+    return a;
+  }
+  Answer a = read(b, about[0], depth + 1), r = read(about[0] + 1, e, depth + 1);
+  if (a.kind != Kind::value || r.kind != Kind::value || !a.rounded.empty()) throw Beyond("about something");
+  a.rounded = {std::move(r)};
+  return a;
+}
+
+Answer Reader::congruence(size_t b, size_t e, int depth) {
+  size_t m = b;
+  while (m < e && at(m).kind != Tok::modulo) ++m;
+  const bool brackets = m > b && at(m - 1).kind == Tok::open_paren;
+  if (brackets && closes(m - 1) != e - 1) throw Beyond("a modulus inside an expression");
+  Answer a = read(b, brackets ? m - 1 : m, depth + 1);
+  if (a.kind != Kind::value || !a.modulus.empty()) throw Beyond("a modulus of something");
+  a.modulus = {tree_of(m + 1, brackets ? e - 1 : e)};
+  return a;
 }
 
 Answer Reader::relation(size_t b, size_t e, const std::vector<size_t>& where, int depth) {
@@ -66,8 +147,20 @@ Answer Reader::relation(size_t b, size_t e, const std::vector<size_t>& where, in
   }
   Answer a;
   a.kind = Kind::relation;
+  if (all_equal && !has_letters({spans.back()})) try {
+      a.stated = {read(spans.back().first, spans.back().second, depth + 1)};
+      if (a.stated[0].kind != Kind::value) a.stated.clear();
+    } catch (const Beyond&) {
+    }
   for (size_t i : where) a.relations.push_back(at(i).kind);
-  for (const auto& [from, to] : spans) a.sides.push_back(tree_of(from, to));
+  try {
+    for (const auto& [from, to] : spans) a.sides.push_back(tree_of(from, to));
+  } catch (const Beyond&) {  // f(2) + f(3) = 7
+    if (a.stated.empty() || spans.size() != 2) throw;
+    Answer value = std::move(a.stated[0]);
+    value.opaque = true;
+    return value;
+  }
   return region_of(std::move(a), spans);
 }
 

@@ -49,11 +49,25 @@ Answer Reader::union_of(size_t b, size_t e, const std::vector<size_t>& where, in
   for (size_t i = 0, from = b; i <= where.size(); ++i) {
     const size_t to = i < where.size() ? where[i] : e;
     const Answer part = read(from, to, depth + 1);
-    if (i > 0 && at(where[i - 1]).kind == Tok::without) {
-      if (part.kind != Kind::collection || i != where.size()) throw Beyond("a difference of sets");
-      out.excluded = part.items;
+    if (i > 0 && at(where[i - 1]).kind != Tok::cup) {
+      if (i != where.size()) throw Beyond("a difference of sets");
+      if (part.kind == Kind::collection) {
+        out.excluded = part.items;
+      } else {  // \mathbb{R} without [2, 3]
+        const Answer r = to_region(part);
+        const bool line =
+            out.intervals.size() == 1 && out.intervals[0].low.empty() && out.intervals[0].high.empty();
+        if (!line || r.intervals.size() != 1 || !r.excluded.empty()) throw Beyond("a difference of sets");
+        const Answer::Interval& v = r.intervals[0];
+        out.intervals.clear();
+        if (!v.low.empty()) out.intervals.push_back({.high = v.low, .high_closed = !v.low_closed});
+        if (!v.high.empty()) out.intervals.push_back({.low = v.high, .low_closed = !v.high_closed});
+      }
     } else {
       const Answer r = to_region(part);
+      if (!r.name.empty() && !out.name.empty() && r.name != out.name)
+        throw Beyond("inequalities of several variables");
+      if (out.name.empty()) out.name = r.name;
       out.intervals.insert(out.intervals.end(), r.intervals.begin(), r.intervals.end());
     }
     from = to + 1;
@@ -96,7 +110,18 @@ bool Reader::sequence(size_t b, size_t e, int depth, Answer& out) {
   return true;
 }
 
-Answer Reader::matrix(size_t b, size_t e, int depth) {
+size_t Reader::matrix_at(size_t& b, size_t& e) const {
+  size_t begin = b;
+  while (begin < e && at(begin).kind != Tok::begin) ++begin;
+  if (begin == e || at(begin).depth == at(b).depth) return begin;
+  const bool wrapped = begin == b + 1 && closes(b) == e - 1 && closes(begin) == e - 2 &&
+                       (at(b).kind == Tok::open_paren || at(b).kind == Tok::open_bracket);
+  if (!wrapped) return e;
+  ++b, --e;
+  return begin;
+}
+
+Answer Reader::matrix(size_t factor, size_t b, size_t e, int depth) {
   const std::string_view env = at(b).text;
   if (closes(b) != e - 1 || !env.ends_with("matrix") || env.starts_with("v") || env.starts_with("V")) {
     if (env != "array" || closes(b) != e - 1) throw Beyond("an environment this checker does not read");
@@ -111,7 +136,10 @@ Answer Reader::matrix(size_t b, size_t e, int depth) {
     if (!last && (at(i).depth != depth_in || (at(i).kind != Tok::ampersand && at(i).kind != Tok::new_row)))
       continue;
     const bool row_ends = last || at(i).kind == Tok::new_row;
-    if (last && from == i && in_row == 0) break;  // \\ after the last row
+    if (row_ends && from == i && in_row == 0) {  // \\ after the last row, or twice
+      from = i + 1;
+      continue;
+    }
     if (out.items.size() >= 4 * kMaxItems) throw Beyond("a matrix is too large");
     out.items.push_back(read(from, i, depth + 1));
     ++in_row;
@@ -120,6 +148,19 @@ Answer Reader::matrix(size_t b, size_t e, int depth) {
     if (out.columns == 0) out.columns = in_row;
     if (out.columns != in_row) throw Beyond("a matrix with uneven rows");
     in_row = 0;
+  }
+  if (out.items.empty()) throw Beyond("an empty matrix");
+  if (factor == b) return out;
+  size_t end = b;
+  if (at(end - 1).kind == Tok::times) --end;
+  const Tree times = tree_of(factor, end);
+  for (Answer& a : out.items) {
+    if (a.kind != Kind::value || !a.unit.empty() || a.tight || a.percent || !a.also.empty())
+      throw Beyond("a factor before a matrix of things");
+    const int32_t entry = static_cast<int32_t>(a.tree.nodes.size()) - 1;
+    const int32_t by = a.tree.append(times);
+    a.tree.put(Node{.op = Op::multiply, .a = entry, .b = by});
+    a.shown.reset();
   }
   return out;
 }

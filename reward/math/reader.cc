@@ -31,19 +31,39 @@ Answer Reader::read(size_t b, size_t e, int depth) {
   if (depth > kMaxDepth) throw Beyond("nested too deeply");
   trim(b, e);
   if (b >= e) throw Beyond("an empty answer");
-  if (e - b >= 3 && at(b).kind == Tok::letter && at(b + 1).kind == Tok::element) {
-    Answer a = read(b + 2, e, depth + 1);
-    if (a.kind == Kind::sequence) a = to_region(a);
-    a.name = at(b).text;
+  if (std::string parameter; depth == 0 && (e = without_parameter(b, e, parameter), !parameter.empty())) {
+    Answer a = read(b, e, depth + 1);
+    a.parameter = parameter;
     return a;
   }
-  const std::vector<size_t> commas =
-      find(b, e, [](Tok t) { return t == Tok::comma || t == Tok::semicolon || t == Tok::in_words; });
-  if (!commas.empty()) return list(b, e, commas, depth);
-  const std::vector<size_t> relations = find(b, e, is_relation);
-  if (!relations.empty()) return relation(b, e, relations, depth);
-  const std::vector<size_t> unions = find(b, e, [](Tok t) { return t == Tok::cup || t == Tok::without; });
-  if (!unions.empty()) return union_of(b, e, unions, depth);
+  bool comma = false, element = false, about = false, modulo = false, related = false, equal = false,
+       united = false, colon = false;
+  for (size_t i = b; i < e; ++i) {
+    if (at(i).depth != at(b).depth) continue;
+    const Tok k = at(i).kind;
+    comma = comma || k == Tok::comma || k == Tok::semicolon || k == Tok::in_words;
+    element = element || k == Tok::element;
+    about = about || k == Tok::approx;
+    modulo =
+        modulo || k == Tok::modulo || (k == Tok::open_paren && i + 1 < e && at(i + 1).kind == Tok::modulo);
+    related = related || is_relation(k);
+    equal = equal || k == Tok::equal;
+    united = united || k == Tok::cup || k == Tok::without || minus_set(i, b, e);
+    colon = colon || k == Tok::colon;
+  }
+  if (comma)
+    return list(
+        b, e, find(b, e, [](Tok t) { return t == Tok::comma || t == Tok::semicolon || t == Tok::in_words; }),
+        depth);
+  if (element) return member(b, e, depth);
+  if (about) return rounded(b, e, depth);
+  if (modulo) return congruence(b, e, depth);
+  if (related && (equal || !united)) return relation(b, e, find(b, e, is_relation), depth);
+  if (united) {  // also x < 2 \cup x > 3
+    std::vector<size_t> unions = find(b, e, [](Tok t) { return t == Tok::cup || t == Tok::without; });
+    if (minus_set(b + 1, b, e)) unions.insert(unions.begin(), b + 1);
+    return union_of(b, e, unions, depth);
+  }
   const Tok first = at(b).kind, last = at(e - 1).kind;
   if (e - b == 1 && first == Tok::reals) return whole_line();
   if (e - b == 1 && first == Tok::emptyset) {
@@ -51,14 +71,14 @@ Answer Reader::read(size_t b, size_t e, int depth) {
     a.kind = Kind::collection;
     return a;
   }
-  if (first == Tok::begin) return matrix(b, e, depth);
+  if (first == Tok::begin && at(b).text == "cases" && closes(b) == e - 1) return cases(b + 1, e - 1, depth);
+  if (const size_t begin = matrix_at(b, e); begin < e) return matrix(b, begin, e, depth);
   const bool whole = closes(b) == e - 1;
   if (whole && first == Tok::open_set && last == Tok::close_set) return set(b + 1, e - 1, depth);
   if (whole && (first == Tok::open_paren || first == Tok::open_bracket || first == Tok::open_angle) &&
       (last == Tok::close_paren || last == Tok::close_bracket || last == Tok::close_angle))
     if (Answer a; sequence(b, e, depth, a)) return a;
-  const std::vector<size_t> colons = find(b, e, [](Tok t) { return t == Tok::colon; });
-  if (!colons.empty()) return ratio(b, e, colons, depth);
+  if (colon) return ratio(b, e, find(b, e, [](Tok t) { return t == Tok::colon; }), depth);
   return value(b, e);
 }
 
@@ -104,7 +124,7 @@ Answer Reader::leading(size_t b, size_t e) {
 
 void Reader::trim(size_t& b, size_t& e) const {
   auto ends = [](Tok t) {
-    return t == Tok::dot || t == Tok::comma || t == Tok::semicolon || t == Tok::colon;
+    return t == Tok::dot || t == Tok::comma || t == Tok::semicolon || t == Tok::colon || t == Tok::new_row;
   };
   for (bool more = true; more && b < e;) {
     more = false;
@@ -113,6 +133,69 @@ void Reader::trim(size_t& b, size_t& e) const {
       ++b, more = true;
     if (b + 1 < e && at(b).kind == Tok::open_brace && closes(b) == e - 1) ++b, --e, more = true;
   }
+}
+
+// \mathbb{R} - \{2\}
+bool Reader::minus_set(size_t i, size_t b, size_t e) const {
+  return i == b + 1 && i + 1 < e && at(i).kind == Tok::minus && at(b).kind == Tok::reals &&
+         at(i + 1).kind == Tok::open_set;
+}
+
+size_t Reader::without_parameter(size_t b, size_t e, std::string& parameter) const {
+  auto whole = [](std::string_view w) { return w == "integer" || w == "integers"; };
+  auto word = [&](size_t i) { return at(i).kind == Tok::word || at(i).kind == Tok::in_words; };
+  auto name = [&](size_t i) {
+    return at(i).kind == Tok::letter ||
+           (at(i).kind == Tok::word && at(i).text.size() == 1 && at(i).text != "a");
+  };
+  const size_t last = e - 1 - (at(e - 1).kind == Tok::close_paren ? 1 : 0);
+  if (last < b + 3) return e;
+  size_t cut = last + 1;
+  std::string found;
+  if (at(last).kind == Tok::integers && at(last - 1).kind == Tok::element &&
+      at(last - 2).kind == Tok::letter) {
+    cut = last - 2;
+    found = at(cut).text;
+  } else if (at(last).kind == Tok::word && whole(at(last).text)) {
+    for (cut = last; cut > b && (name(cut - 1) || word(cut - 1)); --cut)
+      if (name(cut - 1)) {
+        if (!found.empty()) break;
+        found = at(cut - 1).text;
+      }
+  } else {
+    return e;
+  }
+  if (found.empty()) return e;
+  if (last + 1 < e) {  // (k \in \mathbb{Z})
+    if (cut == b || at(cut - 1).kind != Tok::open_paren) return e;
+    --cut;
+  }
+  const size_t condition = cut;
+  while (cut > b && (word(cut - 1) || at(cut - 1).kind == Tok::comma || at(cut - 1).kind == Tok::semicolon))
+    --cut;
+  if (cut <= b || (cut == condition && !word(cut) && last + 1 == e)) return e;
+  parameter = found;
+  return cut;
+}
+
+Answer Reader::member(size_t b, size_t e, int depth) {
+  const std::vector<size_t> in = find(b, e, [](Tok t) { return t == Tok::element; });
+  std::string name;
+  if (in.size() > 1 || !is_name(b, in[0], name)) throw Beyond("an element of something");
+  Answer a = read(in[0] + 1, e, depth + 1);
+  if (a.kind == Kind::sequence) a = to_region(a);
+  a.name = name;
+  return a;
+}
+
+// Equations one below the other. With conditions beside them it is a function in pieces, which is not read.
+Answer Reader::cases(size_t b, size_t e, int depth) {
+  if (b >= e) throw Beyond("an empty answer");
+  for (size_t i = b; i < e; ++i)
+    if (at(i).depth == at(b).depth && (at(i).kind == Tok::comma || at(i).kind == Tok::ampersand))
+      throw Beyond("a function in pieces");
+  if (at(e - 1).kind == Tok::new_row) --e;
+  return list(b, e, find(b, e, [](Tok t) { return t == Tok::new_row; }), depth);
 }
 
 size_t Reader::closes(size_t b) const {
@@ -181,11 +264,22 @@ Answer Reader::list(size_t b, size_t e, const std::vector<size_t>& separators, i
   }
   for (const Answer& a : items)
     if (a.kind == Kind::text || a.kind == Kind::choice) throw Beyond("a list of words");
+  if (any_and && !any_or && adds_up(items)) {
+    for (size_t i = 1; i < items.size(); ++i) add(items[0], items[i]);
+    return std::move(items[0]);
+  }
   const bool barred = items[0].kind == Kind::region && !items[0].excluded.empty() &&
                       std::all_of(items.begin() + 1, items.end(), [](const Answer& a) {
                         return a.kind == Kind::value || !a.excluded.empty();
                       });
-  if (barred || (regions && !any_or && !items[0].name.empty())) return all_of(std::move(items));
+  if (barred || (regions && !any_or && !items[0].name.empty())) {
+    std::vector<Answer::Interval> united;
+    if (!any_and && regions)
+      for (const Answer& a : items) united.insert(united.end(), a.intervals.begin(), a.intervals.end());
+    Answer all = all_of(std::move(items));
+    all.united = std::move(united);
+    return all;
+  }
   if (regions && any_or) {
     Answer out = std::move(items[0]);
     for (size_t i = 1; i < items.size(); ++i) {
@@ -204,7 +298,7 @@ Answer Reader::list(size_t b, size_t e, const std::vector<size_t>& separators, i
   if (same) {
     out.name = items[0].name;
     for (Answer& a : items)
-      if (a.kind == Kind::value) a.name.clear();
+      if (a.kind != Kind::region) a.name.clear();
   }
   out.tight_comma = separators.size() == 1 && at(separators[0]).kind == Tok::comma && separators[0] + 1 < e &&
                     !at(separators[0] + 1).space_before && at(separators[0] + 1).kind == Tok::number &&

@@ -43,8 +43,8 @@ void Lexer::close(Tok kind) {
 
 void Lexer::step(int nesting) {
   const char c = peek();
-  if (is_digit(c) || (c == '.' && (is_digit(peek(1)) && !(at_ > 0 && is_digit(text_[at_ - 1])))))
-    return number();
+  const bool point = c == '.' && !(at_ > 0 && is_digit(text_[at_ - 1]));
+  if (is_digit(c) || (point && (is_digit(peek(1)) || starts(".\\overline")))) return number();
   if (is_alpha(c)) return letters();
   if (c == '\\') return command(nesting);
   ++at_;
@@ -57,6 +57,8 @@ void Lexer::step(int nesting) {
       space_ = true;
       break;
     case '$':
+    case '"':
+    case '`':
       break;
     case '+':
       emit(Tok::plus);
@@ -82,6 +84,7 @@ void Lexer::step(int nesting) {
       caret();
       break;
     case '_':
+      if (combinations(0, at_ - 1)) break;
       emit(Tok::underscore);
       break;
     case '!':
@@ -99,6 +102,7 @@ void Lexer::step(int nesting) {
       emit(Tok::prime);
       break;
     case '(':
+      if (based_in_brackets()) break;
       open(Tok::open_paren);
       break;
     case ')':
@@ -111,6 +115,10 @@ void Lexer::step(int nesting) {
       close(Tok::close_bracket);
       break;
     case '{':
+      if (starts("}_") || starts("}^")) {  // {}_{10}C_3
+        ++at_;
+        break;
+      }
       if (starts(",}")) {
         at_ += 2;
         emit(Tok::comma);
@@ -134,6 +142,11 @@ void Lexer::step(int nesting) {
       emit(Tok::colon);
       break;
     case '.':
+      if (starts("..") && !out_.list.empty() && out_.list.back().kind == Tok::comma) {  // 1, 2, ...
+        at_ += 2;
+        emit(Tok::dots);
+        break;
+      }
       emit(Tok::dot);
       break;
     case '&':
@@ -169,6 +182,7 @@ void Lexer::caret() {
   size_t n = 0;
   for (std::string_view mark : {"\\circ", "{\\circ}", "{\\circ }", "{ \\circ }", "\\degree", "{o}"})
     if (n == 0 && starts(mark)) n = mark.size();
+  if (n == 0 && starts("o") && !out_.list.empty() && out_.list.back().kind == Tok::number) n = 1;  // 60^o
   if (n > 0 && !is_alpha(peek(n))) {
     at_ += n;
     emit(Tok::degree);
@@ -182,6 +196,10 @@ void Lexer::letters() {
   while (is_alpha(peek())) ++at_;
   std::string_view run = text_.substr(begin, at_ - begin);
   if (based(begin)) return;
+  if ((run == "x" || run == "X") && times_ten()) {
+    emit(Tok::times);
+    return;
+  }
   if (run.size() == 1 && !in_text_) return letter(run);
   if (run.size() == 1) {
     emit(Tok::word, run);
@@ -200,6 +218,7 @@ void Lexer::letters() {
 }
 
 void Lexer::letter(std::string_view name) {
+  if (name.size() == 1 && peek() == '_' && combinations(name[0], at_)) return;
   if (peek() == '_' && at_ + 1 < text_.size()) {
     size_t begin = at_ + 1, end = begin;
     if (text_[begin] == '{') {
