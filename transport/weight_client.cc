@@ -34,7 +34,8 @@ constexpr size_t kWindow = 8;
 constexpr milliseconds kTick{20}, kAskAgain{5000}, kSilence{15000}, kNoneYet{50};
 constexpr milliseconds kFirstBackOff{50}, kLongestBackOff{1000};
 constexpr uint64_t kMaxChunk = uint64_t{1} << 30;
-constexpr int kMostBroadcasts = 2;    // of a fetch, that may fail
+constexpr int kMostBroadcasts = 2;  // of a fetch, that may fail
+constexpr milliseconds kSpin{20};
 constexpr milliseconds kGrace{1000};  // after the server gave a broadcast up
 
 // What of one version is here.
@@ -328,7 +329,9 @@ struct Fetching {
       }
       if (receiving) {
         look_at_broadcast(socket);
-        if (receiving) std::this_thread::sleep_for(std::chrono::microseconds(20));
+        // Most end within milliseconds, of which a sleep would be a part.
+        if (receiving && Clock::now() - receiving->began > kSpin)
+          std::this_thread::sleep_for(std::chrono::microseconds(100));
       }
       ask(socket);
     }

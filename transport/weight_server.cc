@@ -24,6 +24,7 @@ namespace cohort {
 namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kForgetAfter{30};
+constexpr std::chrono::milliseconds kSpin{20};
 constexpr int kHighWater = 64;  // chunks queued for one client; a client's window is smaller
 }  // namespace
 
@@ -64,7 +65,8 @@ struct WeightServer::Impl {
   std::map<std::string, Fetch> fetches;  // by ZeroMQ routing id
   std::optional<WeightGroup> group;
   std::map<std::string, uint64_t> members;  // who asked for a broadcast, and the number of its fetch
-  std::shared_ptr<Edition> on_air;          // what the running broadcast reads
+  Clock::time_point round_began;
+  std::shared_ptr<Edition> on_air;  // what the running broadcast reads
   std::thread thread;
 
   Impl(const std::string& bind_endpoint, size_t chunk, size_t keep_, BroadcastRoot root)
@@ -135,7 +137,9 @@ struct WeightServer::Impl {
     for (const std::string& peer : told.ended)
       tell(peer, [&](wire::WeightReply::Builder reply) { reply.setEnded(told.ended_round); });
     if (group->sending()) {
-      if (sending) std::this_thread::sleep_for(std::chrono::microseconds(20));
+      if (!sending) round_began = Clock::now();
+      // Most end within milliseconds, of which a sleep would be a part.
+      if (Clock::now() - round_began > kSpin) std::this_thread::sleep_for(std::chrono::microseconds(100));
       return;
     }
     if (sending && group->ended_well()) ++broadcasts;
