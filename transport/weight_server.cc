@@ -88,7 +88,6 @@ struct WeightServer::Impl {
       zmq_poll(items.data(), items.size(), !group || !group->active() ? 1000 : group->sending() ? 0 : 1);
       wake.clear();
       take_published();
-      if (group && group->active()) broadcast();
       // Bounded, so that requests without end do not keep a new version or the end waiting.
       for (int i = 0; i < 256; ++i) {
         auto frames = socket.receive();
@@ -102,6 +101,7 @@ struct WeightServer::Impl {
           log::warn("weights at {}: a request that cannot be read was left out", endpoint);
         }
       }
+      if (group && group->active()) broadcast();
       forget();
     }
   }

@@ -3,9 +3,9 @@
 //
 // Two processes, as in a run: the learner's (GPU 0) publishes versions; this one (GPU 1) decodes all the time and fetches them
 // as a rollout worker does. Printed, each as median (lowest to highest) over the updates:
-//   bare       one ncclBroadcast of all bytes in a blocking communicator, both GPUs idle; by events on the receiver, one after
-//              the other without a pause, so without what starting one costs
-//   received   from the invitation until the receiver has noticed the last byte (wall clock), while it decodes
+//   bare       one ncclBroadcast of all bytes in a blocking communicator; by events on the receiver, one after the other without
+//              a pause, so without what starting one costs. While the receiver is idle, and while it decodes
+//   received   from the invitation until the receiver has noticed the last byte (wall clock), in the same two states
 //   update     from the announcement until the version is received, its checksum compared and it is ready for the swap
 //   lost       `steps` decode steps with an update and its swap in them, less the mean of as many before and after without one
 #include <cuda_runtime_api.h>
@@ -21,6 +21,7 @@
 #include <cstring>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <thread>
 
 #include "kernels/cuda_check.h"
@@ -233,7 +234,7 @@ class Fetcher {
 
 struct Flags {
   std::string model = "0.5b", transport = "nccl";
-  int batch = 64, updates = 15, steps = 60;
+  int batch = 64, updates = 11, steps = 40;
   bool learner = false;
 };
 
@@ -243,17 +244,22 @@ void bench(const Flags& f) {
   const ModelConfig config = qwen_shape(f.model);
   const auto weights = random_bf16_weights(config);
   const auto bytes = double(weights->data.size());
-  const int length = f.steps * (3 * (f.updates + 2) + 4) + 64;
+  const int length =
+      (3 * f.steps + 120) * (f.updates + 3) + 2000;  // the joining update and the bare broadcasts take long
   RunnerOptions options;
   options.device = "cuda:1", options.dtype = "bfloat16", options.max_slots = f.batch,
   options.max_context = length + 16;
   const auto runner = make_cuda_runner(config, weights, options);
   const auto end = make_nccl_broadcaster(1, "--transport");
 
-  const std::string id = end->make_id();
-  learner.say("bare " + hex(id));
-  const Spread bare(bare_broadcasts(id, 1, weights->data.size()));
-  learner.answer();
+  const auto bare_run = [&] {
+    const std::string id = end->make_id();
+    learner.say("bare " + hex(id));
+    const auto ms = bare_broadcasts(id, 1, weights->data.size());
+    learner.answer();
+    return Spread(ms);
+  };
+  const Spread bare = bare_run();
 
   Engine engine(*runner, nullptr, {});
   for (int i = 0; i < f.batch; ++i) {
@@ -284,7 +290,7 @@ void bench(const Flags& f) {
     const double after = decode(f.steps), quiet = (before + after) / 2 / f.steps;
     lost.push_back(with - quiet * steps), step_ms.push_back(quiet);
   };
-  decode(f.steps);  // captures graphs
+  decode(f.steps);      // captures graphs
   steps_with_update();  // builds the communicator
   const double first_ms = fetcher.updates.back().total_ms, first_lost = lost.back();
   steps_with_update();  // loads NCCL's kernels
@@ -293,26 +299,52 @@ void bench(const Flags& f) {
     steps_with_update();
     swaps.push_back(runner->swap_ms());  // of the one before
   }
-  std::vector<double> received, total;
+  std::vector<double> received, total, idle_received, idle_total;
   size_t by_broadcast = 0;
   for (size_t i = 2; i < fetcher.updates.size(); ++i) {
     const Update& u = fetcher.updates[i];
     by_broadcast += u.broadcast;
     received.push_back(u.received_ms), total.push_back(u.total_ms);
   }
+  // bare ones while decoding
+  std::atomic<bool> over = false;
+  std::optional<Spread> busy_bare;
+  std::thread other([&] {
+    cudaSetDevice(1);
+    busy_bare = bare_run();
+    over = true;
+  });
+  while (!over) engine.step();
+  other.join();
+  // updates while not decoding
+  for (int i = 0; i < f.updates; ++i) {
+    cudaDeviceSynchronize();
+    learner.say("publish");
+    const auto version = Version(std::stoul(learner.answer()));
+    fetcher.announce(version);
+    while (fetcher.staged != version) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    decode(5);
+    idle_received.push_back(fetcher.updates.back().received_ms),
+        idle_total.push_back(fetcher.updates.back().total_ms);
+  }
+  if (engine.idle()) fail("the sequences ended too early for these figures: use fewer --steps");
   const auto gbs = [&](double ms) { return bytes / ms / 1e6; };
   const Spread r(received), t(total), l(lost);
   fmt::print("{} {:.3f} GB, batch {}, {} updates ({} by broadcast, checksums right), decode step {} ms\n",
              f.model, bytes / 1e9, f.batch, f.updates, by_broadcast, Spread(step_ms).text());
-  fmt::print("  bare broadcast      {} ms, {:.0f} GB/s\n", bare.text(), gbs(bare.median));
+  const auto line = [&](const char* what, const Spread& x, const Spread& of) {
+    fmt::print("  {:<28}{} ms, {:.0f} GB/s: {:.3f} of the bare one's bandwidth\n", what, x.text(),
+               gbs(x.median), of.median / x.median);
+  };
+  fmt::print("  {:<28}{} ms, {:.0f} GB/s\n", "bare, idle", bare.text(), gbs(bare.median));
+  fmt::print("  {:<28}{} ms, {:.0f} GB/s\n", "bare, decoding", busy_bare->text(), gbs(busy_bare->median));
   if (by_broadcast > 0)
-    fmt::print("  received            {} ms, {:.0f} GB/s: {:.3f} of the bare one's bandwidth\n", r.text(),
-               gbs(r.median), bare.median / r.median);
-  fmt::print("  update              {} ms, {:.1f} GB/s: {:.3f} of the bare one's bandwidth\n", t.text(),
-             gbs(t.median), bare.median / t.median);
-  fmt::print("  decoding lost       {} ms an update, of which the swap {} ms\n", l.text(),
+    line("received, idle", Spread(idle_received), bare), line("received, decoding", r, *busy_bare);
+  line("update, idle", Spread(idle_total), bare), line("update, decoding", t, *busy_bare);
+  fmt::print("  decoding lost               {} ms an update, of which the swap {} ms\n", l.text(),
              Spread(swaps).text());
-  fmt::print("  the first update    {:.0f} ms (joining), decoding lost {:.1f} ms\n", first_ms, first_lost);
+  fmt::print("  the first update            {:.0f} ms (joining), decoding lost {:.1f} ms\n", first_ms,
+             first_lost);
 }
 
 }  // namespace
