@@ -90,7 +90,7 @@ void WeightGroup::open(double now, const Source& source, Told& told) {
     return;
   }
   ++round_;
-  round_on_ = true, well_ = false;
+  round_on_ = true;
   failure_.clear();
   began_ = now, version_ = source.version;
   round_members_.clear();
@@ -122,7 +122,7 @@ WeightGroup::Told WeightGroup::tick(double now, const std::optional<Source>& sou
   if (round_on_) {
     const Broadcaster::State state = root_->poll();
     if (state == Broadcaster::State::done)
-      round_on_ = false, well_ = true;
+      round_on_ = false, ++completed_;
     else if (state == Broadcaster::State::failed)
       give_up("the learner's end: " + root_->error(), told);
     else if (!failure_.empty())

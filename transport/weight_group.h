@@ -91,9 +91,9 @@ class WeightGroup {
   Told tick(double now, const std::optional<Source>& source);
   bool active() const { return round_on_ || !asked_.empty(); }
   bool sending() const { return round_on_; }
-  bool ended_well() const { return well_; }  // the last round
 
   uint64_t rounds() const { return round_; }                 // begun
+  uint64_t completed() const { return completed_; }          // of these ended well
   uint64_t communicators() const { return communicators_; }  // made
   double timeout_s() const { return options_.timeout_s; }
 
@@ -115,9 +115,9 @@ class WeightGroup {
   size_t size_ = 0;                                   // members of it, without the root
   std::set<std::string> names_;                       // of the last communicator's
   std::map<std::string, std::string> round_members_;  // peer -> name, who have not finished
-  bool round_on_ = false, well_ = false;
+  bool round_on_ = false;
   std::string failure_;
-  uint64_t round_ = 0, communicators_ = 0;
+  uint64_t round_ = 0, completed_ = 0, communicators_ = 0;
   double began_ = 0;
   uint32_t version_ = 0;
 };

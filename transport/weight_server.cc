@@ -128,6 +128,7 @@ struct WeightServer::Impl {
                 newest->version()};
     const bool sending = group->sending();
     const WeightGroup::Told told = group->tick(now_s(), source);
+    broadcasts = group->completed();
     if (!told.invites.empty()) on_air = newest;
     for (const auto& invite : told.invites)
       if (!tell(invite.peer, [&](wire::WeightReply::Builder reply) { fill(reply.initManifest(), invite); }))
@@ -142,7 +143,6 @@ struct WeightServer::Impl {
       if (Clock::now() - round_began > kSpin) std::this_thread::sleep_for(std::chrono::microseconds(100));
       return;
     }
-    if (sending && group->ended_well()) ++broadcasts;
     on_air.reset();
   }
   template <class Fill>

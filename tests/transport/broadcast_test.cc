@@ -27,7 +27,7 @@ struct Learner {
   explicit Learner(FakeNetwork& network, double timeout_s = 20)
       : end(std::make_shared<FakeBroadcaster>(network)),
         server("tcp://127.0.0.1:0", 1 << 14, 2,
-               {end, {.gather_s = 0.1, .timeout_s = timeout_s, .patience_s = 0.5}}) {}
+               {end, {.gather_s = 0.5, .timeout_s = timeout_s, .patience_s = 2}}) {}
   void publish(Version version) {
     auto set = std::make_shared<WeightSet>();
     set->manifest.version = version;
