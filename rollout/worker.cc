@@ -136,7 +136,8 @@ void Worker::load(const Welcome& welcome) {
   e.weight_sync = rollout_.weight_sync;
   engine_ = std::make_unique<Engine>(*model_.runner, model_.prompts->tokenizer(), e);
   standing_.version = model_.runner->version();
-  weights_ = std::make_unique<WeightFetcher>(*model_.runner, *engine_, rollout_.weight_transport, worker_name());
+  weights_ =
+      std::make_unique<WeightFetcher>(*model_.runner, *engine_, rollout_.weight_transport, worker_name());
 }
 
 void Worker::run() {
