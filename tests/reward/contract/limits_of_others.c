@@ -29,7 +29,7 @@ int main() {
     unsigned long zero = 0, all = 1;
     bad += syscall(SYS_migrate_pages, pid, 64, &all, &zero) == 0;
     siginfo_t info = {.si_signo = SIGKILL, .si_code = SI_QUEUE};
-    bad += !syscall(SYS_rt_sigqueueinfo, pid, SIGKILL, &info);
+    syscall(SYS_rt_sigqueueinfo, pid, SIGKILL, &info);  // init drops it: it would tell by no verdict
     int ends[2];
     if (pipe(ends)) continue;
     // a signal to somebody else when there is something to read
