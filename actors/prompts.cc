@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "transport/base/error.h"
+#include "transport/base/nesting.h"
 
 namespace cohort {
 
@@ -30,6 +31,7 @@ PromptFile::PromptFile(const std::string& path) : path_(path) {
     std::string_view record(text_.data() + begin, end - begin);
     if (!record.empty() && record.back() == '\r') record.remove_suffix(1);
     if (record.find_first_not_of(" \t") != std::string_view::npos) {
+      if (nested_too_deeply(record)) fail("{}:{}: nests deeper than {} levels", path, line, kDeepestJson);
       nlohmann::json json;
       try {
         json = nlohmann::json::parse(record);

@@ -7,6 +7,7 @@
 
 #include "reward/program.h"
 #include "reward/record.h"
+#include "transport/base/nesting.h"
 
 namespace cohort {
 namespace {
@@ -57,6 +58,7 @@ class ProcessGrader : public RecordGrader {
       const bool answered =
           program->ask(dump_line(question) + "\n", until, cancelled, [&](const std::string& text) {
             if (trim(text).empty()) return false;
+            if (nested_too_deeply(text)) throw InfraError("process: an answer nests too deeply");
             answer = nlohmann::json::parse(text, nullptr, false);
             if (!answer.is_object() || !answer.contains("id"))
               throw InfraError("process: answered what is no JSON object with an id: " + text.substr(0, 100));
@@ -105,6 +107,8 @@ class ProcessGrader : public RecordGrader {
       } catch (const Error& e) {
         throw InfraError(std::string("process: ") + e.what());
       }
+      if (kind == VerdictKind::cancelled || kind == VerdictKind::budget_exhausted)
+        throw InfraError("process: \"verdict\" may not be " + std::string(to_string(kind)));
     }
     const auto reason = answer.find("reason"), evidence = answer.find("evidence");
     return make_verdict(

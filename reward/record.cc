@@ -4,10 +4,14 @@
 
 #include <new>
 
+#include "transport/base/nesting.h"
+
 namespace cohort {
 
 nlohmann::json parse_record(const std::string& text) {
   if (text.empty()) return nlohmann::json::object();
+  if (nested_too_deeply(text))
+    throw InfraError(fmt::format("the record nests deeper than {} levels", kDeepestJson));
   nlohmann::json record = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!record.is_object()) throw InfraError("the record is not a JSON object");
   return record;

@@ -56,17 +56,21 @@ class RewardWorker {
     const TomlTable config = TomlTable::parse(welcome.config_toml, "run file");
     rewards_ = make_reward_list(config.get_tables("reward").value_or(std::vector<TomlTable>{}),
                                 welcome.run_id);
-    concurrency_ = options_.concurrency;
-    if (auto grading = config.get_table("grading"); concurrency_ == 0 && grading)
-      concurrency_ = static_cast<int>(grading->get_int("concurrency").value_or(0));
-    if (concurrency_ <= 0) concurrency_ = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-    for (int i = 0; i < concurrency_; ++i)
+    int concurrency = options_.concurrency;
+    if (auto grading = config.get_table("grading"); concurrency == 0 && grading)
+      concurrency = static_cast<int>(grading->get_int("concurrency").value_or(0));
+    if (concurrency <= 0) concurrency = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    {
+      std::lock_guard lock(mutex_);
+      concurrency_ = concurrency;
+    }
+    for (int i = 0; i < concurrency; ++i)
       graders_.emplace_back([this, i] {
         pthread_setname_np(pthread_self(), fmt::format("grader-{}", i).c_str());
         grade_loop();
       });
     log::info("joined run '{}' at {}: {} rewards, {} at once", welcome.run_id, options_.endpoint,
-              rewards_.specs.size(), concurrency_);
+              rewards_.specs.size(), concurrency);
     {
       std::lock_guard lock(mutex_);
       grant(lock);

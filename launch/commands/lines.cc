@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "transport/base/error.h"
+#include "transport/base/nesting.h"
 
 namespace cohort {
 
@@ -55,6 +56,8 @@ std::optional<LineReader::Record> LineReader::next(bool wait) {
     scanned_ = 0;
     ++line_;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    if (nested_too_deeply(line))
+      fail("{}: this line nests deeper than {} levels", where(line_), kDeepestJson);
     Record record{nlohmann::ordered_json::parse(line, nullptr, false), line_};
     if (!record.json.is_object()) fail("{}: this line is not a JSON object", where(line_));
     return record;

@@ -6,11 +6,14 @@
 #include <set>
 
 #include "reward/record.h"
+#include "transport/base/nesting.h"
 
 namespace cohort::judge {
 namespace {
 
 using nlohmann::json;
+
+constexpr int64_t kMostTokens = int64_t{1} << 32;
 
 std::string short_of(std::string_view text) {
   return std::string(text.substr(0, 120));
@@ -18,6 +21,7 @@ std::string short_of(std::string_view text) {
 
 // nlohmann keeps the last of several equal keys; here two are one too many.
 json parse_unique(const std::string& text) {
+  if (nested_too_deeply(text)) throw Nonsense("the answer nests too deeply");
   std::vector<std::set<std::string>> keys;
   bool twice = false;
   json value = json::parse(
@@ -53,6 +57,7 @@ std::string_view unwrapped(std::string_view text) {
 }  // namespace
 
 std::string read_chat_completion(const std::string& body) {
+  if (nested_too_deeply(body)) throw Nonsense("the body nests too deeply");
   const json reply = json::parse(body, nullptr, false);
   if (!reply.is_object()) throw Nonsense("the body is no JSON object: " + short_of(body));
   const auto choices = reply.find("choices");
@@ -76,7 +81,7 @@ int64_t tokens_of(const std::string& body, size_t question_bytes) {
   if (reply.is_object() && reply.contains("usage") && reply["usage"].is_object()) {
     const auto total = reply["usage"].find("total_tokens");
     if (total != reply["usage"].end() && total->is_number_integer() && total->get<int64_t>() >= 0)
-      return total->get<int64_t>();
+      return std::min(total->get<int64_t>(), kMostTokens);  // a sum of them stays a number
   }
   return static_cast<int64_t>((question_bytes + body.size()) / 3);
 }

@@ -1,6 +1,8 @@
 #include "reward/math/answer.h"
 
 #include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "reward/math/budget.h"
 #include "reward/math/reader.h"
@@ -9,6 +11,24 @@ namespace cohort::math {
 namespace {
 
 using Kind = Answer::Kind;
+
+// am, a.m., A.M. from list[i] on; moves `i` to its last token.
+const char* time_of_day(const std::vector<Token>& list, size_t& i, size_t n) {
+  auto letter = [&](size_t k, char c) {
+    return k < n && (list[k].kind == Tok::word || list[k].kind == Tok::letter) && list[k].text.size() == 1 &&
+           (list[k].text[0] | 0x20) == c;
+  };
+  if (i == 0 || list[i - 1].kind != Tok::number) return nullptr;
+  const std::string_view w = list[i].text;
+  if (w == "AM" || w == "am" || w == "Am") return "am";
+  if (w == "PM" || w == "pm" || w == "Pm") return "pm";
+  if (!letter(i, 'a') && !letter(i, 'p')) return nullptr;
+  const bool dot = i + 1 < n && list[i + 1].kind == Tok::dot;
+  if (!dot || !letter(i + 2, 'm')) return nullptr;
+  const char* time = (w[0] | 0x20) == 'a' ? "am" : "pm";
+  i += 2;
+  return time;
+}
 
 // One spelling for all that differ only in spacing, \text, case of words and braces around one sign.
 std::string canonical(const Tokens& tokens) {
@@ -35,9 +55,18 @@ std::string canonical(const Tokens& tokens) {
       if (word_before) out += ' ';
       // case counts in what may be a name: A, AB
       const bool name = t.text.size() == 1 || (t.text.size() == 2 && t.text[1] <= 'Z');
-      for (char c : t.text) out += !name && c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+      if (n > 1 && (t.text == "an" || t.text == "the" || t.text == "The" || t.text == "An")) continue;
+      if (const char* time = time_of_day(list, i, n)) {
+        out += time;
+      } else {
+        for (char c : t.text) out += !name && c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+      }
     } else if (t.kind == Tok::letter) {
-      out += t.text;
+      const char* time = time_of_day(list, i, n);  // p.m.
+      if (time)
+        out += time;
+      else
+        out += t.text;
     } else {
       out += '\\';
       out += static_cast<char>('!' + static_cast<int>(t.kind));
@@ -64,11 +93,15 @@ char choice_of(const Tokens& tokens, bool& only) {
   only = false;
   while (n > 0 && l[n - 1].kind == Tok::dot) --n;
   while (b + 1 < n && l[b].kind == Tok::open_brace) ++b;
+  if (b + 1 < n && l[b].kind == Tok::word && l[b].text.size() == 6 &&
+      (l[b].text.substr(1) == "ption" || l[b].text.substr(1) == "hoice"))  // Option C
+    ++b;
   while (n > b && l[n - 1].kind == Tok::close_brace) --n;
   if (n - b >= 1 && is_choice_letter(l[b])) {
     only = n - b == 1 || (n - b == 2 && (l[b + 1].kind == Tok::close_paren || l[b + 1].kind == Tok::colon));
     if (only || l[b + 1].kind == Tok::dot || l[b + 1].kind == Tok::close_paren || l[b + 1].kind == Tok::colon)
       return l[b].text[0];
+    if (l[b].from_text && l[b + 1].space_before && l[b + 1].kind == Tok::number) return l[b].text[0];
   }
   if (n - b >= 3 && l[b].kind == Tok::open_paren && is_choice_letter(l[b + 1]) &&
       l[b + 2].kind == Tok::close_paren) {
@@ -91,6 +124,38 @@ bool only_words(const Tokens& tokens) {
                          return std::string_view("abcxyz").find(c) != std::string_view::npos;
                        });
   return !product;
+}
+
+// What is said in words and has a meaning for a comparison. The text stays what it is.
+void read_phrase(const std::string& text, Answer& a) {
+  static const std::unordered_map<std::string_view, int> numbers = {
+      {"zero", 0},     {"one", 1},      {"two", 2},        {"three", 3},     {"four", 4},
+      {"five", 5},     {"six", 6},      {"seven", 7},      {"eight", 8},     {"nine", 9},
+      {"ten", 10},     {"eleven", 11},  {"twelve", 12},    {"thirteen", 13}, {"fourteen", 14},
+      {"fifteen", 15}, {"sixteen", 16}, {"seventeen", 17}, {"eighteen", 18}, {"nineteen", 19},
+      {"twenty", 20},  {"thirty", 30},  {"forty", 40},     {"fifty", 50},    {"sixty", 60},
+      {"seventy", 70}, {"eighty", 80},  {"ninety", 90}};
+  static const std::unordered_set<std::string_view> nothing = {"no solution",
+                                                               "no solutions",
+                                                               "empty set",
+                                                               "there is no solution",
+                                                               "there are no solutions",
+                                                               "there is no real solution",
+                                                               "there are no real solutions",
+                                                               "no real solution",
+                                                               "no real solutions"};
+  static const std::unordered_set<std::string_view> all = {"all real numbers", "all reals",
+                                                           "any real number",  "all real number",
+                                                           "real numbers",     "all real values"};
+  if (const auto n = numbers.find(text); n != numbers.end()) {
+    a.kind = Kind::value;
+    a.tree.put(mpq_class(n->second));
+  } else if (nothing.contains(text)) {
+    a.kind = Kind::collection;
+  } else if (all.contains(text)) {
+    a.kind = Kind::region;
+    a.intervals.emplace_back();
+  }
 }
 
 // "-42": most answers.
@@ -145,6 +210,7 @@ std::optional<Answer> read_any(std::string_view raw, bool leading) {
       }
     }
     if (only) a.kind = Kind::choice;
+    if (words && a.kind == Kind::text) read_phrase(text, a);
     a.choice = choice;
     a.text = text;
     return a;
@@ -154,6 +220,21 @@ std::optional<Answer> read_any(std::string_view raw, bool leading) {
 }
 
 }  // namespace
+
+void rename(Answer& a, const std::string& from, const std::string& to) {
+  auto in = [&](std::vector<Answer>& answers) {
+    for (Answer& inner : answers) rename(inner, from, to);
+  };
+  auto in_tree = [&](Tree& t) { std::replace(t.names.begin(), t.names.end(), from, to); };
+  in_tree(a.tree);
+  if (a.tight) in_tree(*a.tight);
+  in_tree(a.bare);
+  for (std::vector<Tree>* trees : {&a.also, &a.sides, &a.modulus})
+    for (Tree& t : *trees) in_tree(t);
+  for (std::vector<Answer>* answers : {&a.rounded, &a.items, &a.excluded, &a.stated}) in(*answers);
+  for (std::vector<Answer::Interval>* intervals : {&a.intervals, &a.united})
+    for (Answer::Interval& v : *intervals) in(v.low), in(v.high);
+}
 
 std::optional<Answer> read_answer(std::string_view text) {
   return read_any(text, false);

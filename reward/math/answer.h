@@ -36,6 +36,8 @@ struct Answer {
   struct Shown {
     long decimals = 0;
     long significant = 0;
+    bool goes_on = false;             // 0.333…
+    std::vector<mpq_class> repeated;  // and what it is should its last digits repeat for ever
   };
   std::optional<Shown> shown;
   bool percent = false;
@@ -43,10 +45,16 @@ struct Answer {
   std::optional<Unit>
       glued;  // "5m": with this unit, the value is `bare`; or a product, and then it is `tree`
   Tree bare;
-  std::vector<Tree> also;  // "2+3=5": must have the same value
+  std::vector<Tree> also;       // "2+3=5": must have the same value
+  std::vector<Answer> rounded;  // "10/3 \approx 3.33": what is behind the sign
+  std::vector<Tree> modulus;    // 3 \pmod 7
 
   // "x" in x = 5, x > 2, x in [1, 2]; "" for none.
   std::string name;
+  // "f(2)+f(3) = 7": what stands before the sign is not read. Another value is not certainly a wrong one.
+  bool opaque = false;
+  // k in "2k\pi, k \in \mathbb{Z}"
+  std::string parameter;
 
   // sequence, collection, ratio, matrix (row by row)
   std::vector<Answer> items;
@@ -63,16 +71,21 @@ struct Answer {
   };
   std::vector<Interval> intervals;
   std::vector<Answer> excluded;
+  std::vector<Interval> united;  // "x < 2, x > 3": what it is when no number is in all intervals
 
   // relation
   std::vector<Tree> sides;
   std::vector<Tok> relations;
+  std::vector<Answer> stated;  // "x+y = 7": the last side when it is a constant
 
   // choice, and beside a text or value when it begins with one: "B) seven"
   char choice = 0;
 
   std::string text;  // canonical spelling of the whole
 };
+
+// Variable `from` becomes `to`, in everything.
+void rename(Answer& a, const std::string& from, const std::string& to);
 
 // Nothing only for what is empty or too long; what is not understood is a text. Bounded in time and stack for
 // any bytes.

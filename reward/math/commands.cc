@@ -9,11 +9,18 @@ const std::unordered_map<std::string_view, Command>& commands() {
       for (const char* n : names) t[n] = {role, {Tok::letter, n}};
     };
     all(Role::space,
-        {"displaystyle", "textstyle", "left",  "right", "big",   "Big",    "bigg",      "Bigg",   "bigl",
-         "bigr",         "Bigl",      "Bigr",  "quad",  "qquad", "limits", "nolimits",  "hspace", "rm",
-         "bf",           "it",        "large", "Large", "small", "middle", "thinspace", "null"});
-    all(Role::style, {"mathbf", "textbf", "boldsymbol", "bm", "boxed", "fbox", "mathit", "textit", "emph",
-                      "ensuremath", "mathsf", "underline", "hbox", "mathcal", "displaylines"});
+        {"displaystyle", "textstyle", "left",       "right",      "big",       "Big",      "bigg",
+         "Bigg",         "bigl",      "bigr",       "Bigl",       "Bigr",      "quad",     "qquad",
+         "limits",       "nolimits",  "hspace",     "rm",         "bf",        "it",       "large",
+         "Large",        "small",     "middle",     "thinspace",  "null",      "tt",       "sf",
+         "huge",         "Huge",      "LARGE",      "normalsize", "newline",   "nonumber", "centering",
+         "enspace",      "medspace",  "thickspace", "nobreak",    "allowbreak"});
+    all(Role::argument,
+        {"color", "textcolor", "hspace", "vspace", "phantom", "hphantom", "vphantom", "label", "tag"});
+    all(Role::style,
+        {"mathbf", "textbf",     "boldsymbol", "bm",        "boxed",   "fbox",      "mathit",       "textit",
+         "emph",   "ensuremath", "mathsf",     "underline", "hbox",    "mathcal",   "displaylines", "mathtt",
+         "bold",   "pmb",        "smash",      "mathop",    "mathord", "underbrace"});
     all(Role::text, {"text", "mathrm", "mbox", "textrm", "operatorname", "textnormal", "texttt", "textsf"});
     all(Role::greek,
         {"alpha",    "beta", "gamma",  "delta",  "epsilon", "varepsilon", "zeta",  "eta",   "theta",
@@ -28,10 +35,17 @@ const std::unordered_map<std::string_view, Command>& commands() {
     token(Tok::function, {"radic"}, "sqrt");
     token(Tok::function, {"radiccube"}, "cbrt");
     token(Tok::function, {"radicfour"}, "root4");
-    token(Tok::frac, {"frac", "dfrac", "tfrac", "cfrac"});
+    token(Tok::frac, {"frac", "dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"});
     token(Tok::root, {"sqrt"});
     token(Tok::binomial, {"binom", "dbinom", "tbinom"});
     token(Tok::choose, {"choose"});
+    token(Tok::over, {"over"});
+    token(Tok::modulo, {"pmod", "bmod", "mod"});
+    token(Tok::dots, {"ldots", "dots", "cdots", "dotsc", "dotsb", "dotso"});
+    token(Tok::new_row, {"cr"});
+    token(Tok::reals, {"R", "reals", "Reals"});
+    token(Tok::integers, {"Z"});
+    t["imath"] = {Role::greek, {Tok::letter, "i"}};
     token(Tok::sum, {"sum"});
     token(Tok::product, {"prod"});
     token(Tok::overline, {"overline", "bar", "dot"});
@@ -49,8 +63,8 @@ const std::unordered_map<std::string_view, Command>& commands() {
     token(Tok::element, {"in"});
     token(Tok::equal, {"equiv"});
     token(Tok::not_equal, {"ne", "neq"});
-    token(Tok::less, {"lt"});
-    token(Tok::greater, {"gt"});
+    token(Tok::less, {"lt", "textless"});
+    token(Tok::greater, {"gt", "textgreater"});
     token(Tok::less_equal, {"le", "leq", "leqslant"});
     token(Tok::greater_equal, {"ge", "geq", "geqslant"});
     token(Tok::approx, {"approx", "sim", "simeq"});
@@ -101,6 +115,7 @@ const std::unordered_map<std::string_view, Meaning>& plain_words() {
       {"and", {Tok::in_words, "and"}},
       {"choose", {Tok::choose, ""}},
       {"union", {Tok::cup, ""}},
+      {"mod", {Tok::modulo, ""}},
   };
   return table;
 }

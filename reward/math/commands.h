@@ -12,7 +12,14 @@ struct Meaning {
   Tok kind;
   const char* text = "";
 };
-enum class Role : uint8_t { token, space, style, text, greek };
+enum class Role : uint8_t {
+  token,
+  space,
+  style,     // its argument counts
+  argument,  // its argument does not: \hspace{1mm}, \color{red}
+  text,
+  greek,
+};
 struct Command {
   Role role = Role::token;
   Meaning meaning{Tok::other};

@@ -17,6 +17,27 @@ mpz_class power_of(unsigned long base, unsigned long n) {
 
 }  // namespace
 
+int32_t Tree::append(const Tree& t) {
+  const int32_t node = static_cast<int32_t>(nodes.size()), constant = static_cast<int32_t>(constants.size()),
+                name = static_cast<int32_t>(names.size());
+  for (Node n : t.nodes) {
+    const bool series = n.op == Op::sum || n.op == Op::product;
+    if (n.a >= 0) n.a += n.op == Op::number ? constant : n.op == Op::variable || series ? name : node;
+    if (n.b >= 0) n.b += node;
+    if (n.c >= 0) n.c += node;
+    if (n.d >= 0) n.d += node;
+    nodes.push_back(n);
+  }
+  constants.insert(constants.end(), t.constants.begin(), t.constants.end());
+  names.insert(names.end(), t.names.begin(), t.names.end());
+  bare_log = bare_log || t.bare_log;
+  loose_product = loose_product || t.loose_product;
+  goes_on = goes_on || t.goes_on;
+  signs = signs || t.signs;
+  letters = letters || t.letters;
+  return static_cast<int32_t>(nodes.size()) - 1;
+}
+
 bool splits_into_letters(std::string_view word) {
   if (word.size() < 2 || word.size() > 3) return false;
   return std::all_of(word.begin(), word.end(), [](char c) {

@@ -61,7 +61,7 @@ std::optional<Stated> find_final(std::string_view text, const std::vector<Stated
 class MathGrader : public RecordGrader {
  public:
   explicit MathGrader(const MathOptions& options)
-      : RecordGrader("math", 3, write_options(options)), options_(options) {}
+      : RecordGrader("math", 4, write_options(options)), options_(options) {}
 
  protected:
   Verdict decide(const nlohmann::json& record, const GradeInput& input,

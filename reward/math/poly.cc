@@ -10,6 +10,11 @@ namespace {
 constexpr int64_t kMaxExponent = 1 << 20;
 }
 
+const Poly& Poly::one() {
+  static const Poly p{{Term{{}, 1}}};
+  return p;
+}
+
 Exponent make_exponent(int64_t num, int64_t den) {
   const int64_t g = std::gcd(num, den);
   if (g > 1) num /= g, den /= g;

@@ -30,6 +30,11 @@ inline Exponent operator-(Exponent a) {
 }
 int32_t floor(Exponent e);
 
+// Of numerator and denominator together.
+inline size_t bits(const mpq_class& q) {
+  return mpz_sizeinbase(q.get_num_mpz_t(), 2) + mpz_sizeinbase(q.get_den_mpz_t(), 2);
+}
+
 struct Factor {
   uint32_t generator = 0;
   Exponent exponent;
@@ -46,6 +51,7 @@ struct Term {
 struct Poly {
   std::vector<Term> terms;  // by monomial, no coefficient zero
 
+  static const Poly& one();
   bool is_zero() const { return terms.empty(); }
   bool operator==(const Poly& o) const { return terms == o.terms; }
   // Without generators.

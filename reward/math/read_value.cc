@@ -15,6 +15,7 @@ Tree Reader::tree_of(size_t b, size_t e) {
   if (b >= e || read_expression(tokens, b, e, false, tree) != e)
     throw Beyond("an expression with something behind it");
   if (tree.loose_product) throw Beyond("a division with two readings");
+  if (tree.goes_on) throw Beyond("a decimal that goes on inside an expression");
   return tree;
 }
 
@@ -60,7 +61,22 @@ void Reader::set_shown(Answer& a, size_t b, size_t e) const {
   }
   const size_t first = l.digits.find_first_not_of('0');
   a.shown = Answer::Shown{static_cast<long>(l.digits.size() - l.point) - scale,
-                          first == std::string::npos ? 0 : static_cast<long>(l.digits.size() - first)};
+                          first == std::string::npos ? 0 : static_cast<long>(l.digits.size() - first),
+                          l.goes_on,
+                          {}};
+  if (!l.goes_on || scale != 0) return;
+  // 0.333…, 1.1666…, 0.2727…: the shortest period that the last digits show three times, or twice if it is longer
+  const std::string_view fraction = std::string_view(l.digits).substr(l.point);
+  for (size_t period = 1; period <= fraction.size() / 2 && a.shown->repeated.empty(); ++period) {
+    const size_t tail = period * (period == 1 ? 3 : 2);
+    if (tail > fraction.size()) continue;
+    const std::string_view end = fraction.substr(fraction.size() - tail);
+    if (end.substr(period) != end.substr(0, tail - period)) continue;
+    Literal repeating = l;
+    repeating.goes_on = false;
+    repeating.repeating = period;
+    a.shown->repeated = {literal_value(repeating)};
+  }
 }
 
 size_t Reader::value_front(size_t b, size_t e, Answer& a) {
@@ -93,6 +109,13 @@ size_t Reader::value_front(size_t b, size_t e, Answer& a) {
       }
     }
   }
+  for (size_t i = start + 1; i + 2 < e && a.unit.empty() && end == e; ++i)  // 5\frac{\text{m}}{\text{s}}
+    if (at(i).kind == Tok::frac && at(i).depth == at(start).depth && at(i + 1).kind == Tok::open_brace &&
+        at(i + 2).kind == Tok::word && at(i + 2).from_text)
+      if (std::optional<Unit> unit = read_unit(t_, i, e)) {
+        end = i;
+        a.unit = *unit;
+      }
   if (start >= end) throw Beyond("a unit without a number");
   // a degree or percent sign behind everything is the answer's unit
   size_t stop = end;
@@ -100,6 +123,11 @@ size_t Reader::value_front(size_t b, size_t e, Answer& a) {
       a.unit.empty() && !has_function(start, stop - 1)) {
     a.unit.powers["degree"] = 1;
     --stop;
+  }
+  if (stop - start > 2 && at(stop - 2).kind == Tok::degree && at(stop - 2).depth == at(start).depth &&
+      (at(stop - 1).text == "C" || at(stop - 1).text == "F") && a.unit.empty()) {
+    a.unit.powers["degree" + std::string(at(stop - 1).text)] = 1;
+    stop -= 2;
   }
   Tokens second = {};
   const bool slash =
@@ -124,6 +152,8 @@ size_t Reader::value_front(size_t b, size_t e, Answer& a) {
     ++p;
   }
   set_shown(a, start, number_end);
+  if ((a.tree.goes_on || (a.tight && a.tight->goes_on)) && !(a.shown && a.shown->goes_on))
+    throw Beyond("a decimal that goes on inside an expression");
   if (negative_money) {
     const int32_t last = static_cast<int32_t>(a.tree.nodes.size()) - 1;
     a.tree.put(Node{.op = Op::negate, .a = last});
@@ -154,9 +184,36 @@ size_t Reader::value_front(size_t b, size_t e, Answer& a) {
   return p;
 }
 
+bool Reader::adds_up(const std::vector<Answer>& items) {
+  for (size_t i = 0; i < items.size(); ++i) {
+    const Answer& a = items[i];
+    if (a.kind != Kind::value || !a.name.empty() || a.tree.letters || a.tree.signs || a.tight || a.percent ||
+        !a.also.empty() || !a.rounded.empty() || a.unit.empty() || !a.unit.known || a.unit.multiplier != 1)
+      return false;
+    if (i > 0 && (!(a.unit == items[0].unit) || a.unit.factor >= items[i - 1].unit.factor)) return false;
+  }
+  return items.size() > 1;
+}
+
+void Reader::add(Answer& to, const Answer& more) {
+  Tree& t = to.tree;
+  const int32_t sum = static_cast<int32_t>(t.nodes.size()) - 1, part = t.append(more.tree);
+  const int32_t factor = t.put(mpq_class(more.unit.factor / to.unit.factor));
+  const int32_t scaled = t.put(Node{.op = Op::multiply, .a = part, .b = factor});
+  t.put(Node{.op = Op::add, .a = sum, .b = scaled});
+  to.shown.reset();
+}
+
 Answer Reader::value(size_t b, size_t e) {
   Answer a;
-  if (value_front(b, e, a) != e) throw Beyond("an expression with something behind it");
+  size_t p = value_front(b, e, a);
+  while (p != e) {  // 3 hours 20 minutes
+    Answer more;
+    const size_t next = at(p).kind == Tok::number ? value_front(p, e, more) : p;
+    if (next == p || !adds_up({a, more})) throw Beyond("an expression with something behind it");
+    add(a, more);
+    p = next;
+  }
   if (!a.tree.signs) return a;
   Answer both;  // 1 ± 2
   both.kind = Kind::collection;
@@ -178,7 +235,8 @@ bool Reader::has_function(size_t b, size_t e) const {
 }
 
 bool Reader::is_unit_letter(const Token& t) {
-  return t.text == "m" || t.text == "g" || t.text == "s" || t.text == "h" || t.text == "L" || t.text == "l";
+  return t.text == "m" || t.text == "g" || t.text == "s" || t.text == "h" || t.text == "L" || t.text == "l" ||
+         t.text == "Omega" || t.text == "mu";
 }
 
 bool Reader::ends_number(Tok k) {

@@ -8,7 +8,7 @@ namespace cohort::math {
 namespace {
 
 constexpr int kMaxDepth = 20;
-constexpr size_t kMaxItems = 60;
+
 using Kind = Answer::Kind;
 
 bool is_relation(Tok t) {
@@ -31,19 +31,39 @@ Answer Reader::read(size_t b, size_t e, int depth) {
   if (depth > kMaxDepth) throw Beyond("nested too deeply");
   trim(b, e);
   if (b >= e) throw Beyond("an empty answer");
-  if (e - b >= 3 && at(b).kind == Tok::letter && at(b + 1).kind == Tok::element) {
-    Answer a = read(b + 2, e, depth + 1);
-    if (a.kind == Kind::sequence) a = to_region(a);
-    a.name = at(b).text;
+  if (std::string parameter; depth == 0 && (e = without_parameter(b, e, parameter), !parameter.empty())) {
+    Answer a = read(b, e, depth + 1);
+    a.parameter = parameter;
     return a;
   }
-  const std::vector<size_t> commas =
-      find(b, e, [](Tok t) { return t == Tok::comma || t == Tok::semicolon || t == Tok::in_words; });
-  if (!commas.empty()) return list(b, e, commas, depth);
-  const std::vector<size_t> relations = find(b, e, is_relation);
-  if (!relations.empty()) return relation(b, e, relations, depth);
-  const std::vector<size_t> unions = find(b, e, [](Tok t) { return t == Tok::cup || t == Tok::without; });
-  if (!unions.empty()) return union_of(b, e, unions, depth);
+  bool comma = false, element = false, about = false, modulo = false, related = false, equal = false,
+       united = false, colon = false;
+  for (size_t i = b; i < e; ++i) {
+    if (at(i).depth != at(b).depth) continue;
+    const Tok k = at(i).kind;
+    comma = comma || k == Tok::comma || k == Tok::semicolon || k == Tok::in_words;
+    element = element || k == Tok::element;
+    about = about || k == Tok::approx;
+    modulo =
+        modulo || k == Tok::modulo || (k == Tok::open_paren && i + 1 < e && at(i + 1).kind == Tok::modulo);
+    related = related || is_relation(k);
+    equal = equal || k == Tok::equal;
+    united = united || k == Tok::cup || k == Tok::without || minus_set(i, b, e);
+    colon = colon || k == Tok::colon;
+  }
+  if (comma)
+    return list(
+        b, e, find(b, e, [](Tok t) { return t == Tok::comma || t == Tok::semicolon || t == Tok::in_words; }),
+        depth);
+  if (element) return member(b, e, depth);
+  if (about) return rounded(b, e, depth);
+  if (modulo) return congruence(b, e, depth);
+  if (related && (equal || !united)) return relation(b, e, find(b, e, is_relation), depth);
+  if (united) {  // also x < 2 \cup x > 3
+    std::vector<size_t> unions = find(b, e, [](Tok t) { return t == Tok::cup || t == Tok::without; });
+    if (minus_set(b + 1, b, e)) unions.insert(unions.begin(), b + 1);
+    return union_of(b, e, unions, depth);
+  }
   const Tok first = at(b).kind, last = at(e - 1).kind;
   if (e - b == 1 && first == Tok::reals) return whole_line();
   if (e - b == 1 && first == Tok::emptyset) {
@@ -51,14 +71,14 @@ Answer Reader::read(size_t b, size_t e, int depth) {
     a.kind = Kind::collection;
     return a;
   }
-  if (first == Tok::begin) return matrix(b, e, depth);
+  if (first == Tok::begin && at(b).text == "cases" && closes(b) == e - 1) return cases(b + 1, e - 1, depth);
+  if (const size_t begin = matrix_at(b, e); begin < e) return matrix(b, begin, e, depth);
   const bool whole = closes(b) == e - 1;
   if (whole && first == Tok::open_set && last == Tok::close_set) return set(b + 1, e - 1, depth);
   if (whole && (first == Tok::open_paren || first == Tok::open_bracket || first == Tok::open_angle) &&
       (last == Tok::close_paren || last == Tok::close_bracket || last == Tok::close_angle))
     if (Answer a; sequence(b, e, depth, a)) return a;
-  const std::vector<size_t> colons = find(b, e, [](Tok t) { return t == Tok::colon; });
-  if (!colons.empty()) return ratio(b, e, colons, depth);
+  if (colon) return ratio(b, e, find(b, e, [](Tok t) { return t == Tok::colon; }), depth);
   return value(b, e);
 }
 
@@ -104,7 +124,7 @@ Answer Reader::leading(size_t b, size_t e) {
 
 void Reader::trim(size_t& b, size_t& e) const {
   auto ends = [](Tok t) {
-    return t == Tok::dot || t == Tok::comma || t == Tok::semicolon || t == Tok::colon;
+    return t == Tok::dot || t == Tok::comma || t == Tok::semicolon || t == Tok::colon || t == Tok::new_row;
   };
   for (bool more = true; more && b < e;) {
     more = false;
@@ -113,6 +133,69 @@ void Reader::trim(size_t& b, size_t& e) const {
       ++b, more = true;
     if (b + 1 < e && at(b).kind == Tok::open_brace && closes(b) == e - 1) ++b, --e, more = true;
   }
+}
+
+// \mathbb{R} - \{2\}
+bool Reader::minus_set(size_t i, size_t b, size_t e) const {
+  return i == b + 1 && i + 1 < e && at(i).kind == Tok::minus && at(b).kind == Tok::reals &&
+         at(i + 1).kind == Tok::open_set;
+}
+
+size_t Reader::without_parameter(size_t b, size_t e, std::string& parameter) const {
+  auto whole = [](std::string_view w) { return w == "integer" || w == "integers"; };
+  auto word = [&](size_t i) { return at(i).kind == Tok::word || at(i).kind == Tok::in_words; };
+  auto name = [&](size_t i) {
+    return at(i).kind == Tok::letter ||
+           (at(i).kind == Tok::word && at(i).text.size() == 1 && at(i).text != "a");
+  };
+  const size_t last = e - 1 - (at(e - 1).kind == Tok::close_paren ? 1 : 0);
+  if (last < b + 3) return e;
+  size_t cut = last + 1;
+  std::string found;
+  if (at(last).kind == Tok::integers && at(last - 1).kind == Tok::element &&
+      at(last - 2).kind == Tok::letter) {
+    cut = last - 2;
+    found = at(cut).text;
+  } else if (at(last).kind == Tok::word && whole(at(last).text)) {
+    for (cut = last; cut > b && (name(cut - 1) || word(cut - 1)); --cut)
+      if (name(cut - 1)) {
+        if (!found.empty()) break;
+        found = at(cut - 1).text;
+      }
+  } else {
+    return e;
+  }
+  if (found.empty()) return e;
+  if (last + 1 < e) {  // (k \in \mathbb{Z})
+    if (cut == b || at(cut - 1).kind != Tok::open_paren) return e;
+    --cut;
+  }
+  const size_t condition = cut;
+  while (cut > b && (word(cut - 1) || at(cut - 1).kind == Tok::comma || at(cut - 1).kind == Tok::semicolon))
+    --cut;
+  if (cut <= b || (cut == condition && !word(cut) && last + 1 == e)) return e;
+  parameter = found;
+  return cut;
+}
+
+Answer Reader::member(size_t b, size_t e, int depth) {
+  const std::vector<size_t> in = find(b, e, [](Tok t) { return t == Tok::element; });
+  std::string name;
+  if (in.size() > 1 || !is_name(b, in[0], name)) throw Beyond("an element of something");
+  Answer a = read(in[0] + 1, e, depth + 1);
+  if (a.kind == Kind::sequence) a = to_region(a);
+  a.name = name;
+  return a;
+}
+
+// Equations one below the other. With conditions beside them it is a function in pieces, which is not read.
+Answer Reader::cases(size_t b, size_t e, int depth) {
+  if (b >= e) throw Beyond("an empty answer");
+  for (size_t i = b; i < e; ++i)
+    if (at(i).depth == at(b).depth && (at(i).kind == Tok::comma || at(i).kind == Tok::ampersand))
+      throw Beyond("a function in pieces");
+  if (at(e - 1).kind == Tok::new_row) --e;
+  return list(b, e, find(b, e, [](Tok t) { return t == Tok::new_row; }), depth);
 }
 
 size_t Reader::closes(size_t b) const {
@@ -125,13 +208,6 @@ size_t Reader::closes(size_t b) const {
 bool Reader::is_close(Tok k) {
   return k == Tok::close_paren || k == Tok::close_bracket || k == Tok::close_brace || k == Tok::close_set ||
          k == Tok::close_angle || k == Tok::close_floor || k == Tok::close_ceil || k == Tok::end;
-}
-
-Answer Reader::whole_line() {
-  Answer a;
-  a.kind = Kind::region;
-  a.intervals.emplace_back();
-  return a;
 }
 
 std::vector<Answer> Reader::parts(size_t b, size_t e, const std::vector<size_t>& separators, int depth) {
@@ -188,11 +264,22 @@ Answer Reader::list(size_t b, size_t e, const std::vector<size_t>& separators, i
   }
   for (const Answer& a : items)
     if (a.kind == Kind::text || a.kind == Kind::choice) throw Beyond("a list of words");
+  if (any_and && !any_or && adds_up(items)) {
+    for (size_t i = 1; i < items.size(); ++i) add(items[0], items[i]);
+    return std::move(items[0]);
+  }
   const bool barred = items[0].kind == Kind::region && !items[0].excluded.empty() &&
                       std::all_of(items.begin() + 1, items.end(), [](const Answer& a) {
                         return a.kind == Kind::value || !a.excluded.empty();
                       });
-  if (barred || (regions && !any_or && !items[0].name.empty())) return all_of(std::move(items));
+  if (barred || (regions && !any_or && !items[0].name.empty())) {
+    std::vector<Answer::Interval> united;
+    if (!any_and && regions)
+      for (const Answer& a : items) united.insert(united.end(), a.intervals.begin(), a.intervals.end());
+    Answer all = all_of(std::move(items));
+    all.united = std::move(united);
+    return all;
+  }
   if (regions && any_or) {
     Answer out = std::move(items[0]);
     for (size_t i = 1; i < items.size(); ++i) {
@@ -211,7 +298,7 @@ Answer Reader::list(size_t b, size_t e, const std::vector<size_t>& separators, i
   if (same) {
     out.name = items[0].name;
     for (Answer& a : items)
-      if (a.kind == Kind::value) a.name.clear();
+      if (a.kind != Kind::region) a.name.clear();
   }
   out.tight_comma = separators.size() == 1 && at(separators[0]).kind == Tok::comma && separators[0] + 1 < e &&
                     !at(separators[0] + 1).space_before && at(separators[0] + 1).kind == Tok::number &&
@@ -222,259 +309,6 @@ Answer Reader::list(size_t b, size_t e, const std::vector<size_t>& separators, i
     } else {
       out.items.push_back(std::move(a));
     }
-  }
-  return out;
-}
-
-bool Reader::is_name(size_t b, size_t e, std::string& name) const {
-  if (b >= e) return false;
-  if (e == b + 1 && (at(b).kind == Tok::letter || (at(b).kind == Tok::word && at(b).text.size() <= 20))) {
-    if (at(b).text == "e" || at(b).text == "i") return false;
-    name = at(b).text;
-    return true;
-  }
-  if (e == b + 4 && at(b).kind == Tok::letter && at(b + 1).kind == Tok::open_paren &&
-      at(b + 2).kind == Tok::letter && at(b + 3).kind == Tok::close_paren) {  // f(x)
-    name = std::string(at(b).text) + "(" + std::string(at(b + 2).text) + ")";
-    return true;
-  }
-  // f(2), P(A), \triangle ABC, "total area": a name without a value
-  if (at(b).kind == Tok::letter && e - b <= 8 && b + 1 < e && at(b + 1).kind == Tok::open_paren &&
-      closes(b + 1) == e - 1 &&
-      (at(b).text == "f" || at(b).text == "g" || at(b).text == "h" || at(b).text == "P")) {
-    name = "f()";
-    return true;
-  }
-  for (size_t i = b; i < e; ++i)
-    if (at(i).kind != Tok::word) return false;
-  name = "words";
-  return e > b && e - b <= 8;
-}
-
-Answer Reader::relation(size_t b, size_t e, const std::vector<size_t>& where, int depth) {
-  const bool all_equal =
-      std::all_of(where.begin(), where.end(), [&](size_t i) { return at(i).kind == Tok::equal; });
-  std::vector<std::pair<size_t, size_t>> spans;
-  for (size_t i = 0, from = b; i <= where.size(); ++i) {
-    const size_t to = i < where.size() ? where[i] : e;
-    spans.emplace_back(from, to);
-    from = to + 1;
-  }
-  if (spans.size() > 12) throw Beyond("a chain is too long");
-  std::string name;
-  if (all_equal) {
-    std::vector<std::string> names;
-    size_t first = 0;
-    while (first + 1 < spans.size() && is_name(spans[first].first, spans[first].second, name))
-      names.push_back(name), ++first;
-    if (first == 0 && spans.size() == 2 && is_name(spans[1].first, spans[1].second, name) &&
-        name.size() <= 4) {
-      Answer swapped = read(spans[0].first, spans[0].second, depth + 1);
-      swapped.name = name;
-      return swapped;
-    }
-    if (first > 0 || !has_letters(spans)) {
-      Answer a = read(spans.back().first, spans.back().second, depth + 1);
-      if (a.kind != Kind::value && spans.size() - first > 1) throw Beyond("an equation between things");
-      for (size_t i = first; i + 1 < spans.size(); ++i)
-        a.also.push_back(tree_of(spans[i].first, spans[i].second));
-      if (first == 1) a.name = names[0];
-      return a;
-    }
-  }
-  Answer a;
-  a.kind = Kind::relation;
-  for (size_t i : where) a.relations.push_back(at(i).kind);
-  for (const auto& [from, to] : spans) a.sides.push_back(tree_of(from, to));
-  return region_of(std::move(a), spans);
-}
-
-bool Reader::has_letters(const std::vector<std::pair<size_t, size_t>>& spans) const {
-  for (const auto& [from, to] : spans)
-    for (size_t i = from; i < to; ++i)
-      if (at(i).kind == Tok::word && !at(i).from_text && splits_into_letters(at(i).text) &&
-          !known_unit_word(at(i).text))
-        return true;
-      else if (at(i).kind == Tok::letter && at(i).text != "e" && at(i).text != "i")
-        return true;
-  return false;
-}
-
-const std::string* Reader::lone_variable(const Tree& t) {
-  return t.nodes.size() == 1 && t.nodes[0].op == Op::variable ? &t.names[0] : nullptr;
-}
-
-std::vector<Answer> Reader::bound(const Answer& r, const Spans& spans, size_t side) const {
-  if (infinite_sign(r.sides[side]) != 0) return {};
-  Answer a;
-  a.kind = Kind::value;
-  a.tree = r.sides[side];
-  set_shown(a, spans[side].first, spans[side].second);
-  return {a};
-}
-
-Answer Reader::region_of(Answer r, const Spans& spans) const {
-  auto up = [](Tok t) { return t == Tok::less || t == Tok::less_equal; };
-  auto closed = [](Tok t) { return t == Tok::less_equal || t == Tok::greater_equal; };
-  Answer out;
-  out.kind = Kind::region;
-  Answer::Interval v;
-  if (r.sides.size() == 2) {
-    const std::string *left = lone_variable(r.sides[0]), *right = lone_variable(r.sides[1]);
-    const Tree& other = left ? r.sides[1] : r.sides[0];
-    const Tok rel = r.relations[0];
-    if ((!left && !right) || other.letters) return r;
-    out.name = left ? *left : *right;
-    if (rel == Tok::not_equal) {
-      out.intervals.emplace_back();
-      out.excluded = bound(r, spans, left ? 1 : 0);
-      return out;
-    }
-    if (rel == Tok::equal) return r;
-    const bool below = up(rel) == (left != nullptr);  // the variable is below the other side
-    (below ? v.high : v.low) = bound(r, spans, left ? 1 : 0);
-    (below ? v.high_closed : v.low_closed) = closed(rel);
-  } else if (r.sides.size() == 3) {
-    const std::string* middle = lone_variable(r.sides[1]);
-    if (!middle || r.sides[0].letters || r.sides[2].letters) return r;
-    const Tok first = r.relations[0], second = r.relations[1];
-    if (first == Tok::equal || second == Tok::equal || first == Tok::not_equal || second == Tok::not_equal ||
-        up(first) != up(second))
-      return r;
-    out.name = *middle;
-    const bool rising = up(first);
-    v.low = bound(r, spans, rising ? 0 : 2);
-    v.high = bound(r, spans, rising ? 2 : 0);
-    v.low_closed = closed(rising ? first : second);
-    v.high_closed = closed(rising ? second : first);
-  } else {
-    return r;
-  }
-  out.intervals.push_back(std::move(v));
-  return out;
-}
-
-Answer Reader::to_region(const Answer& s) {
-  if (s.kind == Kind::region) return s;
-  Answer out;
-  out.kind = Kind::region;
-  out.name = s.name;
-  if (s.kind == Kind::sequence && s.items.size() == 2 && s.items[0].kind == Kind::value &&
-      s.items[1].kind == Kind::value) {
-    Answer::Interval v;
-    v.low_closed = s.open == '[';
-    v.high_closed = s.close == ']';
-    if (infinite_sign(s.items[0].tree) == 0) v.low = {s.items[0]};
-    if (infinite_sign(s.items[1].tree) == 0) v.high = {s.items[1]};
-    out.intervals.push_back(std::move(v));
-    return out;
-  }
-  if (s.kind == Kind::collection) {
-    for (const Answer& a : s.items) {
-      if (a.kind != Kind::value) throw Beyond("not a part of the real line");
-      Answer::Interval v;
-      v.low = v.high = {a};
-      v.low_closed = v.high_closed = true;
-      out.intervals.push_back(std::move(v));
-    }
-    return out;
-  }
-  throw Beyond("not a part of the real line");
-}
-
-Answer Reader::union_of(size_t b, size_t e, const std::vector<size_t>& where, int depth) {
-  Answer out;
-  out.kind = Kind::region;
-  for (size_t i = 0, from = b; i <= where.size(); ++i) {
-    const size_t to = i < where.size() ? where[i] : e;
-    const Answer part = read(from, to, depth + 1);
-    if (i > 0 && at(where[i - 1]).kind == Tok::without) {
-      if (part.kind != Kind::collection || i != where.size()) throw Beyond("a difference of sets");
-      out.excluded = part.items;
-    } else {
-      const Answer r = to_region(part);
-      out.intervals.insert(out.intervals.end(), r.intervals.begin(), r.intervals.end());
-    }
-    from = to + 1;
-  }
-  return out;
-}
-
-Answer Reader::set(size_t b, size_t e, int depth) {
-  Answer out;
-  out.kind = Kind::collection;
-  if (b >= e) return out;
-  const std::vector<size_t> bars = find(b, e, [](Tok t) { return t == Tok::bar || t == Tok::colon; });
-  if (bars.size() == 1 && bars[0] + 1 < e && at(b).kind == Tok::letter) {  // {x | x > 2}
-    Answer r = read(bars[0] + 1, e, depth + 1);
-    if (r.kind != Kind::region || r.name != at(b).text) throw Beyond("a set by a condition");
-    return r;
-  }
-  const std::vector<size_t> commas = find(b, e, [](Tok t) { return t == Tok::comma || t == Tok::semicolon; });
-  out.items = parts(b, e, commas, depth);
-  return out;
-}
-
-bool Reader::sequence(size_t b, size_t e, int depth, Answer& out) {
-  if (b + 1 >= e - 1) return false;
-  const std::vector<size_t> commas =
-      find(b + 1, e - 1, [](Tok t) { return t == Tok::comma || t == Tok::semicolon; });
-  if (commas.empty()) return false;
-  out.kind = Kind::sequence;
-  out.open = at(b).kind == Tok::open_bracket ? '[' : '(';
-  out.close = at(e - 1).kind == Tok::close_bracket ? ']' : ')';
-  out.items = parts(b + 1, e - 1, commas, depth);
-  const bool mixed = (out.open == '[') != (out.close == ']');
-  bool infinite = false;
-  for (const Answer& a : out.items)
-    infinite = infinite || (a.kind == Kind::value && infinite_sign(a.tree) != 0);
-  if (out.items.size() == 2 && (mixed || infinite))
-    out = to_region(out);
-  else if (mixed)
-    throw Beyond("brackets that do not match");
-  return true;
-}
-
-Answer Reader::matrix(size_t b, size_t e, int depth) {
-  const std::string_view env = at(b).text;
-  if (closes(b) != e - 1 || !env.ends_with("matrix") || env.starts_with("v") || env.starts_with("V")) {
-    if (env != "array" || closes(b) != e - 1) throw Beyond("an environment this checker does not read");
-  }
-  Answer out;
-  out.kind = Kind::matrix;
-  if (b + 1 >= e - 1) throw Beyond("an empty matrix");
-  const uint16_t depth_in = at(b + 1).depth;
-  size_t from = b + 1, in_row = 0;
-  for (size_t i = b + 1; i < e; ++i) {
-    const bool last = i == e - 1;
-    if (!last && (at(i).depth != depth_in || (at(i).kind != Tok::ampersand && at(i).kind != Tok::new_row)))
-      continue;
-    const bool row_ends = last || at(i).kind == Tok::new_row;
-    if (last && from == i && in_row == 0) break;  // \\ after the last row
-    if (out.items.size() >= 4 * kMaxItems) throw Beyond("a matrix is too large");
-    out.items.push_back(read(from, i, depth + 1));
-    ++in_row;
-    from = i + 1;
-    if (!row_ends) continue;
-    if (out.columns == 0) out.columns = in_row;
-    if (out.columns != in_row) throw Beyond("a matrix with uneven rows");
-    in_row = 0;
-  }
-  return out;
-}
-
-Answer Reader::ratio(size_t b, size_t e, const std::vector<size_t>& colons, int depth) {
-  Answer out;
-  out.kind = Kind::ratio;
-  for (size_t i = 0, from = b; i <= colons.size(); ++i) {
-    const size_t to = i < colons.size() ? colons[i] : e;
-    out.items.push_back(read(from, to, depth + 1));
-    if (out.items.back().kind != Kind::value) throw Beyond("a ratio of things");
-    // 4:30 may be a time
-    if (i > 0 && to == from + 1 && at(from).kind == Tok::number &&
-        t_.literals[at(from).index].digits.size() == 2)
-      out.listed = true;
-    from = to + 1;
   }
   return out;
 }

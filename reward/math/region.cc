@@ -50,6 +50,13 @@ class Regions {
                           !e->answer->unit.empty() || e->answer->percent))
           return {};
     std::erase_if(out, [&](const Piece& p) { return empty(p); });
+    if (out.empty() && !a.united.empty()) {  // x < 2, x > 3
+      Answer united;
+      united.kind = Kind::region;
+      for (const Answer::Interval& v : a.united) united.intervals.push_back(v);
+      kept_.push_back(std::make_unique<Answer>(std::move(united)));
+      return pieces(*kept_.back());
+    }
     std::sort(out.begin(), out.end(), [&](const Piece& x, const Piece& y) { return below(x.low, y.low); });
     std::vector<Piece> merged;
     for (const Piece& p : out) {
@@ -128,6 +135,7 @@ class Regions {
   const CompareOptions& options_;
   Budget& budget_;
   Field field_;
+  std::vector<std::unique_ptr<Answer>> kept_;  // what pieces point into
 };
 
 }  // namespace

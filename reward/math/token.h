@@ -61,6 +61,8 @@ enum class Tok : uint8_t {
   greater,
   greater_equal,
   approx,
+  modulo,  // mod, \pmod, \bmod
+  dots,    // \ldots, … : a list or a decimal that goes on
   element,
   in_words,  // in_words: or, and
   cup,
@@ -70,6 +72,7 @@ enum class Tok : uint8_t {
   root,
   binomial,
   choose,
+  over,
   sum,
   product,
   overline,
@@ -87,7 +90,8 @@ struct Literal {
   size_t repeating = 0;  // the last so many digits repeat for ever
   long exponent = 0;
   bool scientific = false;
-  bool commas = false;  // thousands separated by plain commas
+  bool goes_on = false;  // 0.333…
+  bool commas = false;   // thousands separated by plain commas
   unsigned base = 10;
   bool spelled = true;  // an honest literal: false for one too long or malformed
 };

@@ -77,6 +77,7 @@ struct Tree {
   std::vector<std::string> names;
   bool bare_log = false;       // \log without a base
   bool loose_product = false;  // a/bc, whose b c may stand below as a whole
+  bool goes_on = false;        // has 0.333…, its digits as if they ended
   bool signs = false;          // has ±
   bool letters = false;        // has a variable
 
@@ -84,6 +85,8 @@ struct Tree {
     nodes.push_back(n);
     return static_cast<int32_t>(nodes.size() - 1);
   }
+  // All of `t` behind what is there; returns the node of its value.
+  int32_t append(const Tree& t);
   int32_t put(const mpq_class& q) {
     constants.push_back(q);
     return put(Node{.op = Op::number, .a = static_cast<int32_t>(constants.size() - 1)});

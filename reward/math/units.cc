@@ -50,6 +50,21 @@ constexpr std::array kKnown = {
     Known{"joule", "1", "kg m2 s-2"},
     Known{"watt", "1", "kg m2 s-3"},
     Known{"hz hertz", "1", "s-1"},
+    Known{"pascal", "1", "kg m-1 s-2"},
+    Known{"atmosphere", "101325", "kg m-1 s-2"},
+    Known{"erg", "1/10000000", "kg m2 s-2"},
+    Known{"calorie", "523/125", "kg m2 s-2"},
+    Known{"electronvolt", "801088317/5000000000000000000000000000", "kg m2 s-2"},
+    Known{"ampere amp", "1", "ampere"},
+    Known{"volt", "1", "kg m2 s-3 ampere-1"},
+    Known{"ohm", "1", "kg m2 s-3 ampere-2"},
+    Known{"coulomb", "1", "ampere s"},
+    Known{"farad", "1", "kg-1 m-2 s4 ampere2"},
+    Known{"tesla", "1", "kg s-2 ampere-1"},
+    Known{"weber", "1", "kg m2 s-2 ampere-1"},
+    Known{"henry", "1", "kg m2 s-2 ampere-2"},
+    Known{"kelvin", "1", "kelvin"},
+    Known{"mole", "1", "mole"},
 };
 
 struct Entry {
@@ -98,6 +113,44 @@ const std::unordered_map<std::string, Entry>& entries() {
     return made;
   }();
   return table;
+}
+
+// Symbols whose case counts, read only inside \text, \mathrm and the like; each takes a prefix: kN, \mu m, MeV.
+struct Symbol {
+  std::string_view symbol;
+  const char* name;
+};
+constexpr std::array kSymbols = {
+    Symbol{"V", "volt"},          Symbol{"N", "newton"},      Symbol{"J", "joule"},   Symbol{"W", "watt"},
+    Symbol{"A", "ampere"},        Symbol{"K", "kelvin"},      Symbol{"C", "coulomb"}, Symbol{"F", "farad"},
+    Symbol{"T", "tesla"},         Symbol{"H", "henry"},       Symbol{"Pa", "pascal"}, Symbol{"Hz", "hertz"},
+    Symbol{"eV", "electronvolt"}, Symbol{"mol", "mole"},      Symbol{"Omega", "ohm"}, Symbol{"Wb", "weber"},
+    Symbol{"m", "meter"},         Symbol{"g", "gram"},        Symbol{"s", "second"},  Symbol{"L", "liter"},
+    Symbol{"cal", "calorie"},     Symbol{"atm", "atmosphere"}};
+
+std::optional<Entry> symbol(std::string_view text, bool micro) {
+  auto named = [&](std::string_view s, const mpq_class& factor) -> std::optional<Entry> {
+    for (const Symbol& known : kSymbols)
+      if (known.symbol == s) {
+        Entry e = entries().at(known.name);
+        e.factor *= factor;
+        return e;
+      }
+    return {};
+  };
+  if (micro) return named(text, mpq_class(1, 1000000));
+  if (std::optional<Entry> e = named(text, 1)) return e;
+  if (text.size() < 2) return {};
+  const long ten[] = {1000000000, 1000000, 1000, 1, 1, 1, 1};
+  const long part[] = {1, 1, 1, 1000, 1000000, 1000000000, 1000000000000};
+  const size_t prefix = std::string_view("GMkmunp").find(text[0]);
+  return prefix == std::string_view::npos ? std::nullopt
+                                          : named(text.substr(1), mpq_class(ten[prefix], part[prefix]));
+}
+// Symbols of units that no whole number of others is.
+bool opaque_symbol(std::string_view text) {
+  constexpr std::array<std::string_view, 8> symbols = {"pc", "kpc", "Mpc", "ly", "au", "AU", "AA", "dB"};
+  return std::find(symbols.begin(), symbols.end(), text) != symbols.end();
 }
 
 std::string lower(std::string_view word) {
@@ -149,10 +202,16 @@ std::optional<Unit> read_unit(const Tokens& tokens, size_t begin, size_t end) {
   int sign = 1;
   int pending = 0;    // the power a "square" before the word gives
   std::string words;  // unknown words make one unit of their own
-  bool any = false, first = true;
+  bool any = false, first = true, below = false;
   for (size_t i = begin; i < end; ++i) {
     const Token& t = tokens.list[i];
     if (t.kind == Tok::dot && any) continue;  // cm.
+    if (t.kind == Tok::frac && !any) {        // \frac{\text{m}}{\text{s}}
+      below = true;
+      continue;
+    }
+    if (below && t.kind == Tok::close_brace && i + 1 < end && tokens.list[i + 1].kind == Tok::open_brace)
+      sign = -1;
     if (t.kind == Tok::open_brace || t.kind == Tok::close_brace) continue;
     if (t.kind == Tok::degree && !any) {
       // 30°, and a temperature's scale as a unit of its own
@@ -172,7 +231,12 @@ std::optional<Unit> read_unit(const Tokens& tokens, size_t begin, size_t end) {
     if (t.kind == Tok::times && any) continue;
     if (t.kind == Tok::in_words || (t.kind != Tok::word && t.kind != Tok::letter && t.kind != Tok::currency))
       return {};
-    const std::string word = lower(t.text);
+    const bool micro = t.kind == Tok::letter && t.text == "mu" && i + 1 < end && tokens.list[i + 1].from_text;
+    const Token& spelled = micro ? tokens.list[++i] : t;
+    const std::string word = lower(spelled.text);
+    if (spelled.text.size() == 2 && spelled.text[0] == 'M' && word[0] == 'm' && !symbol(spelled.text, false))
+      return {};  // Mm, MG: not the small ones
+    const bool capital = spelled.text.size() == 1 && spelled.text[0] <= 'Z' && spelled.text != "L";
     if (word == "per" && any) {
       sign = -1;
       continue;
@@ -217,13 +281,20 @@ std::optional<Unit> read_unit(const Tokens& tokens, size_t begin, size_t end) {
     any = true;
     const std::string name = singular(word);
     const auto it = entries().find(name);
-    if (it != entries().end()) {
+    std::optional<Entry> entry;
+    const bool mega = spelled.text.size() == 2 && spelled.text[0] == 'M';
+    const bool as_symbol = micro || capital || mega || it == entries().end();
+    if (as_symbol && (spelled.from_text || spelled.text == "Omega")) entry = symbol(spelled.text, micro);
+    if (!entry && it != entries().end() && !micro && !mega && !(capital && spelled.from_text))
+      entry = it->second;
+    if (entry) {
       for (int k = 0; k < std::abs(power * sign); ++k)
-        unit.factor *= power * sign > 0 ? it->second.factor : 1 / it->second.factor;
-      add_powers(unit.powers, it->second.powers, power * sign);
+        unit.factor *= power * sign > 0 ? entry->factor : 1 / entry->factor;
+      add_powers(unit.powers, entry->powers, power * sign);
       continue;
     }
-    if (word.size() < 3 || (t.kind == Tok::letter)) return {};  // more likely a variable
+    if (micro || t.kind == Tok::letter || (word.size() < 3 && !(t.from_text && opaque_symbol(t.text))))
+      return {};  // more likely a variable
     unit.known = false;
     words +=
         (words.empty() ? "" : " ") + name + (power * sign == 1 ? "" : "^" + std::to_string(power * sign));

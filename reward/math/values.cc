@@ -33,6 +33,21 @@ bool usable(const std::optional<Answer::Shown>& shown, int digits) {
   return shown && shown->significant >= digits && shown->decimals <= 10000 && shown->decimals >= -10000;
 }
 
+bool goes_on(const Side& s) {
+  return s.shown && s.shown->goes_on;
+}
+mpq_class repeated(const mpq_class& decimal, const Answer::Shown& shown) {
+  return decimal < 0 ? -shown.repeated[0] : shown.repeated[0];
+}
+// 0.333… beside 0.333333…: the same only as repeating decimals.
+Equality both_go_on(const mpq_class& x, const Answer::Shown& of_x, const mpq_class& y,
+                    const Answer::Shown& of_y) {
+  const bool same =
+      !of_x.repeated.empty() && !of_y.repeated.empty() && repeated(x, of_x) == repeated(y, of_y);
+  const mpq_class ulp = power_of_ten(-std::min(of_x.decimals, of_y.decimals));
+  return same ? Equality::equal : abs(x - y) >= ulp ? Equality::different : Equality::unknown;
+}
+
 class Values {
  public:
   Values(const CompareOptions& options, Budget& budget) : options_(options), budget_(budget) {}
@@ -44,6 +59,10 @@ class Values {
     const mpq_class* b = plain_number(*given.tree, minus_b);
     if (!a || !b || gold.in_pi || given.in_pi) return {};
     const mpq_class x = (minus_a ? -*a : *a) * gold.factor, y = (minus_b ? -*b : *b) * given.factor;
+    if (goes_on(gold) || goes_on(given))
+      return goes_on(gold) && goes_on(given) ? both_go_on(x, *gold.shown, y, *given.shown)
+             : goes_on(gold)                 ? on(x, *gold.shown, y)
+                                             : on(y, *given.shown, x);
     if (x == y) return Equality::equal;
     if (usable(given.shown, options_.decimal_digits) && rounds(y, *given.shown, x)) return Equality::equal;
     if (usable(gold.shown, options_.decimal_digits) && rounds(x, *gold.shown, y)) return Equality::equal;
@@ -66,6 +85,18 @@ class Values {
   }
 
  private:
+  // A decimal that goes on beside an exact number: its digits must be that number's first ones, and enough of
+  // them or all that it has.
+  Equality on(const mpq_class& decimal, const Answer::Shown& shown, const mpq_class& exact) const {
+    const mpq_class e = decimal < 0 ? mpq_class(decimal - exact) : mpq_class(exact - decimal);
+    if (e < 0 || e >= power_of_ten(-shown.decimals)) {
+      const bool rounded = abs(e) * 2 <= power_of_ten(-shown.decimals);
+      return rounded ? Equality::unknown : Equality::different;
+    }
+    const bool same = !shown.repeated.empty() && repeated(decimal, shown) == exact;
+    return same || shown.significant >= options_.decimal_digits ? Equality::equal : Equality::unknown;
+  }
+
   Ratio value(const Side& side, Field& field, bool common_log) {
     Ratio v = evaluate(*side.tree, field, {side.sign, common_log});
     if (side.factor != 1) v = field.multiply(v, field.number(side.factor));
@@ -79,6 +110,18 @@ class Values {
     const Truth same = field.equal(a, b);
     if (same == Truth::yes) return Equality::equal;
     bool undecided = same == Truth::unknown;
+    if (goes_on(gold) || goes_on(given)) {
+      const bool first = goes_on(gold);
+      const Ratio &d = first ? a : b, &exact = first ? b : a;
+      const Answer::Shown& shown = first ? *gold.shown : *given.shown;
+      if (!d.is_rational() || (first && goes_on(given))) return Equality::unknown;
+      if (exact.is_rational()) return on(d.num.rational(), shown, exact.num.rational());
+      if (!field.is_constant(exact)) return Equality::unknown;
+      const Truth t = shows(d.num.rational(), shown, exact, field);
+      return t == Truth::no                                                    ? Equality::different
+             : t == Truth::yes && shown.significant >= options_.decimal_digits ? Equality::equal
+                                                                               : Equality::unknown;
+    }
     auto close = [&](const Side& decimal, const Ratio& d, const Ratio& exact) {
       if (!usable(decimal.shown, options_.decimal_digits) || !d.is_rational() || !field.is_constant(exact))
         return false;
@@ -96,6 +139,7 @@ class Values {
 
 // The readings of one side: its tree, and the one where a/bc divides by bc.
 std::vector<Side> readings(const Answer& a, const Tree& tree, bool original) {
+  if (tree.goes_on && a.unit.multiplier != 1) throw Beyond("a decimal that goes on in another unit");
   std::vector<Side> out;
   out.push_back({&tree, a.sign, a.unit.multiplier, false, a.unit.multiplier == 1 ? a.shown : std::nullopt});
   if (original && a.tight) {
@@ -107,6 +151,7 @@ std::vector<Side> readings(const Answer& a, const Tree& tree, bool original) {
 
 Side scaled(Side s, const mpq_class& factor) {
   if (factor == 1) return s;
+  if (goes_on(s)) throw Beyond("a decimal that goes on in another unit");
   s.factor *= factor;
   if (s.shown) {
     if (factor == mpq_class(1, 100))
@@ -142,6 +187,8 @@ Equality with_units(const Answer& gold, const Side& x, const Unit& unit_x, const
     }
     return unit_x.known && unit_y.known ? Equality::different : Equality::unknown;
   }
+  // 30% beside 30 degrees
+  if ((gold.percent && !unit_y.empty()) || (given.percent && !unit_x.empty())) return Equality::unknown;
   Equality e = values.both(x, y);
   if (e == Equality::equal) return e;
   for (int k = 0; k < 2; ++k) {  // 90° is pi/2

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "tests/reward/text_fuzz.h"
+
 namespace cohort {
 namespace {
 
@@ -123,6 +125,47 @@ TEST(Language, TargetFromRecordOrOption) {
   EXPECT_THROW(grade(text, ""), Error);
   EXPECT_THROW(grade(text, "language = \"englich\""), Error);
   EXPECT_EQ(share(kChinese, "zh-Hant"), 1);
+}
+
+// A share of the words that are there, the same every time; what is taken out never comes back in pieces.
+TEST(LanguageFuzz, AShareOfTheWords) {
+  TextFuzz make(
+      {kEnglish, kChinese, kFrench, kGerman, "Let $x^2$ be `f(x)`, then ```py\nprint(1)\n``` and \\(a+b\\).",
+       "日本語と한국어 и русский", "\\begin{align}x&=1\\end{align} see https://a.b/c?d=e"},
+      {"$",
+       "$$",
+       "`",
+       "```",
+       "~~~",
+       "\\(",
+       "\\)",
+       "\\[",
+       "\\]",
+       "\\begin{align}",
+       "\\end{align}",
+       "\xff",
+       "\xe4",
+       "中",
+       "'",
+       "é",
+       "a",
+       "1",
+       " ",
+       "\n",
+       "<think>",
+       "</think>",
+       "\xf0\x9f\x98\x80",
+       "\u0301",
+       "ab",
+       "://"});
+  for (size_t rounds = 0; make.more(rounds, 600); ++rounds) {
+    const std::string text = make.text();
+    const LanguageShare s = language_share(without_formulae(text), rounds % 2 ? "en" : "zh");
+    EXPECT_TRUE(s.words >= s.target && s.target >= 0) << text;
+    EXPECT_EQ(s.target, language_share(without_formulae(text), rounds % 2 ? "en" : "zh").target) << text;
+    const Verdict v = grade("<think>" + text, "language = \"en\"");
+    EXPECT_TRUE(v.score >= 0 && v.score <= 1) << text;
+  }
 }
 
 TEST(Language, AnyBytesAnyThread) {

@@ -273,7 +273,26 @@ class Mutator {
                                                     "sqrt(",
                                                     "\\left",
                                                     "\\right",
-                                                    "\\choose"};
+                                                    "\\choose",
+                                                    "\\over",
+                                                    "\\approx",
+                                                    "\\pmod",
+                                                    "...",
+                                                    "\\ldots",
+                                                    "\\in",
+                                                    "\\mathbb{Z}",
+                                                    "C_5^2",
+                                                    "(101)_2",
+                                                    "x10^",
+                                                    "\\mu",
+                                                    "\\text{ hours }",
+                                                    "\\begin{cases}",
+                                                    "\\end{cases}",
+                                                    "\\angle",
+                                                    "f(x)=",
+                                                    "(x,y)=",
+                                                    ", k\\in\\mathbb{Z}",
+                                                    "\\frac{\\text{m}}{\\text{s}}"};
     return pieces[rng_() % pieces.size()];
   }
   std::string mutated() {

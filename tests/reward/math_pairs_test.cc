@@ -21,9 +21,9 @@ using K = VerdictKind;
 struct Pair {
   std::string gold, answer, label;
 };
-std::vector<Pair> read_pairs() {
+std::vector<Pair> read_pairs(const std::string& file = "math_pairs.jsonl") {
   std::vector<Pair> out;
-  std::ifstream in(COHORT_SOURCE_DIR "/tests/reward/math_pairs.jsonl");
+  std::ifstream in(COHORT_SOURCE_DIR "/tests/reward/" + file);
   for (std::string line; std::getline(in, line);) {
     const nlohmann::json row = nlohmann::json::parse(line);
     out.push_back({row["gold"], row["answer"], row["label"]});
@@ -49,6 +49,24 @@ TEST(MathPairs, EveryLabelledPair) {
     }
   }
   EXPECT_LE(undecided, 40u);  // of pairs that differ: texts, times, what has two readings
+}
+
+// How people and models write the answers of MATH, AIME and Olympiad problems. "undecided": the same for a person, and
+// not decided here: never said to be different.
+TEST(MathPairs, AnswersAsTheyAreWritten) {
+  const std::vector<Pair> pairs = read_pairs("math_answers.jsonl");
+  ASSERT_GT(pairs.size(), 1000u);
+  for (const Pair& p : pairs) {
+    const Verdict v = boxed(p.gold, p.answer);
+    if (p.label == "equal") {
+      EXPECT_EQ(v.kind, K::passed) << p.gold << " | " << p.answer << ": " << v.reason;
+    } else if (p.label == "different") {
+      EXPECT_NE(v.kind, K::passed) << p.gold << " | " << p.answer << ": " << v.reason;
+      EXPECT_NE(boxed(p.answer, p.gold).kind, K::passed) << p.answer << " | " << p.gold;
+    } else {
+      EXPECT_NE(v.kind, K::failed) << p.gold << " | " << p.answer << ": " << v.reason;
+    }
+  }
 }
 
 // Which side is the gold one matters only where a decimal stands for an exact value, and never for a pass.
