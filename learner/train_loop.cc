@@ -12,6 +12,7 @@
 #include "learner/training_state.h"
 #include "transport/base/log.h"
 #include "transport/link.h"
+#include "transport/nccl.h"
 #include "transport/weights.h"
 
 namespace cohort {
@@ -142,10 +143,23 @@ class Trainer {
     activity_.next_step = static_cast<uint32_t>(next_step_);
     on_root(ranks_, [&] {
       metrics_.emplace(options_.run_dir + "/metrics.jsonl", next_step_);
-      server_.emplace(weight_endpoint(loop_.endpoint));
+      server_.emplace(weight_endpoint(loop_.endpoint), size_t{1} << 20, 2, broadcast_root());
     });
     if (state_->saved()) tell_checkpoint(*state_->saved());
     publish();
+  }
+
+  BroadcastRoot broadcast_root() const {
+    BroadcastRoot root;
+    root.options.timeout_s = options_.weight_timeout_s;
+    if (!options_.try_nccl) return root;
+    try {
+      root.end = make_nccl_broadcaster(-1, "rollout.weight_transport");
+    } catch (const Error& e) {
+      if (options_.need_nccl) throw;
+      log::info("weights go to other GPUs over ZeroMQ: {}", e.what());
+    }
+    return root;
   }
 
   // This rank's share of the next step; nothing when the run is over. All ranks get one or none does.
@@ -315,12 +329,19 @@ TrainOptions read_train_options(const TomlTable& file) {
   at_least(async, "max_staleness", 0, o.max_staleness);
   at_least(async, "weight_sync_steps", 1, o.weight_sync_steps);
   o.share_on_gpu = rollout.get_string("weight_transport").value_or("auto") != "zmq";
+  o.weight_timeout_s = rollout.get_double("weight_timeout_s").value_or(o.weight_timeout_s);
   o.temperature = rollout.get_double("temperature").value_or(o.temperature);
   if (o.temperature <= 0)
     fail_usage("{} = {}: training needs samples, so more than 0", rollout.where("temperature"),
                o.temperature);
   read_options(section("learner"), o.learner);
   read_options(section("grpo"), o.grpo);
+  const bool on_gpu = o.learner.device.starts_with("cuda");
+  const std::string transport = rollout.get_string("weight_transport").value_or("auto");
+  o.need_nccl = transport == "nccl", o.try_nccl = on_gpu && (o.need_nccl || transport == "auto");
+  if (o.need_nccl && !on_gpu)
+    fail_usage("{} = \"nccl\" needs learner.device = \"cuda\"; use \"auto\" or \"zmq\"",
+               rollout.where("weight_transport"));
   check_grpo_options(o.grpo);
   return o;
 }

@@ -33,6 +33,9 @@ struct TrainOptions {
   int64_t max_new_tokens = 256;
   int64_t max_staleness = 2, weight_sync_steps = 1;
   bool share_on_gpu = true;  // rollout.weight_transport is not "zmq"
+  bool need_nccl = false;    // it is "nccl"
+  bool try_nccl = true;      // it is "nccl" or "auto", and the learner is on a GPU
+  double weight_timeout_s = 10;
   LearnerOptions learner;
   GrpoOptions grpo;
 };

@@ -52,6 +52,10 @@ const Kind& find_kind(const std::string& name, const std::string& where) {
 
 }  // namespace
 
+void check_kind(const std::string& name, const std::string& where) {
+  find_kind(name, where);
+}
+
 std::unique_ptr<Grader> make_grader(const RewardSpec& spec) {
   const Kind& kind = find_kind(spec.kind, "reward.kind");
   return kind.make_in_run ? kind.make_in_run(spec) : kind.make(spec.options);

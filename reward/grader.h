@@ -41,6 +41,8 @@ struct RewardSpec {
   std::string run_id;  // of the run it grades for; "" outside of one
 };
 
+// Throws a usage error "WHERE = "NAME" is no reward; …" unless there is a kind of that name.
+void check_kind(const std::string& name, const std::string& where);
 // Throws Error naming the key for an unknown kind or option.
 std::unique_ptr<Grader> make_grader(const RewardSpec& spec);
 

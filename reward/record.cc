@@ -50,11 +50,15 @@ Verdict make_verdict(VerdictKind kind, double score, std::string reason, const n
 }
 
 std::string hash_parts(std::initializer_list<std::string_view> parts) {
+  size_t all = 0;
+  for (std::string_view part : parts) all += 8 + part.size();
   std::string bytes;
+  bytes.reserve(all);
   for (std::string_view part : parts) {
     const uint64_t size = part.size();
-    for (int i = 0; i < 8; ++i) bytes.push_back(static_cast<char>(size >> (8 * i)));
-    bytes.append(part);
+    char length[8];
+    for (int i = 0; i < 8; ++i) length[i] = static_cast<char>(size >> (8 * i));
+    bytes.append(length, 8).append(part);
   }
   const XXH128_hash_t h = XXH3_128bits(bytes.data(), bytes.size());
   return fmt::format("{:016x}{:016x}", h.high64, h.low64);

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <utility>
 
+#include "kernels/copy_pieces.h"
 #include "kernels/cuda_check.h"
 #include "kernels/decode_attention.h"
 #include "kernels/rms_norm.h"
@@ -27,8 +29,10 @@ int64_t round_up(int64_t x, int64_t to) {
 int64_t pieces_of(int64_t vocab) {
   return (vocab + cuda::kSamplerPiece - 1) / cuda::kSamplerPiece;
 }
+// As a step has them, by powers of two.
 int64_t splits_of(int64_t context) {
-  return (context + CudaModel::kSplitTokens - 1) / CudaModel::kSplitTokens;
+  const int64_t splits = (context + CudaModel::kSplitTokens - 1) / CudaModel::kSplitTokens;
+  return int64_t(std::bit_ceil(uint64_t(splits)));
 }
 template <class T>
 T* pinned(int64_t count) {
@@ -68,6 +72,12 @@ struct Sizes {
   }
 };
 
+// At most; what CudaModel::make_pieces makes.
+int64_t copy_pieces_of(const ModelConfig& c) {
+  int64_t count = 0;
+  for (const TensorSpec& t : c.tensors(DType::bf16)) count += int64_t(t.bytes) / cuda::kCopyPiece + 1;
+  return count + c.num_layers * 2 * (c.intermediate_size / 8);
+}
 int64_t flat_bytes(const ModelConfig& c) {
   const TensorSpec last = c.tensors(DType::bf16).back();
   return round_up(int64_t(last.offset + last.bytes), 64);
@@ -117,7 +127,8 @@ int64_t CudaModel::page_bytes(const ModelConfig& c) {
 }
 
 int64_t CudaModel::memory_needed(const ModelConfig& c, const CudaModelLimits& l) {
-  return 2 * flat_bytes(c) + (4 << 20) * 2 + Sizes(c, l).total() + int64_t(kWorkspace) + (1 << 20) * 40;
+  return 2 * flat_bytes(c) + copy_pieces_of(c) * int64_t(sizeof(cuda::CopyPiece)) + (4 << 20) * 2 +
+         Sizes(c, l).total() + int64_t(kWorkspace) + (1 << 20) * 40;
 }
 
 CudaModel::CudaModel(const ModelConfig& config, const CudaModelLimits& limits, int64_t pages)
@@ -218,9 +229,28 @@ void CudaModel::lay_out_weights() {
   for (const Place& p : places)
     *p.pointer = reinterpret_cast<const bf16*>(active_.as<std::byte>() + p.offset);
   if (c.tie_word_embeddings) head_ = embedding_;
+  make_pieces();
+}
+
+// The copies of take_staged as pieces for one launch; what does not lie on 16 bytes stays in copies_.
+void CudaModel::make_pieces() {
+  std::vector<cuda::CopyPiece> pieces;
+  std::erase_if(copies_, [&](const PackedCopy& c) {
+    if ((c.from | c.to | c.bytes | c.pitch) % 16 != 0) return false;
+    for (int64_t block = 0; block < c.blocks; ++block)
+      for (int64_t done = 0; done < c.bytes; done += cuda::kCopyPiece)
+        pieces.push_back({c.from + block * c.bytes + done, c.to + block * c.pitch + done,
+                          int32_t(std::min<int64_t>(cuda::kCopyPiece, c.bytes - done))});
+    return true;
+  });
+  copy_count_ = int64_t(pieces.size());
+  copy_pieces_ = {copy_count_ * int64_t(sizeof(cuda::CopyPiece)), "the weights' layout"};
+  CUDA_CHECK(cudaMemcpy(copy_pieces_.as<void>(), pieces.data(), pieces.size() * sizeof(cuda::CopyPiece),
+                        cudaMemcpyHostToDevice));
 }
 
 void CudaModel::take_staged(cudaStream_t stream) {
+  cuda::copy_pieces(copy_pieces_.as<cuda::CopyPiece>(), copy_count_, staged(), active_.as<void>(), stream);
   for (const PackedCopy& c : copies_) {
     std::byte* to = active_.as<std::byte>() + c.to;
     const std::byte* from = staged() + c.from;
@@ -261,6 +291,8 @@ void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, const cu
     p.rows = rows_.as<cuda::Row>(), p.count = batch.decode_rows;
     p.qkv = qkv, p.rope = rope, p.heads = heads, p.kv = kv, p.scale = scale, p.out = attention_.as<bf16>();
     p.split_tokens = kSplitTokens, p.splits = batch.splits;
+    if (cuda::decode_attention_scratch(p.count, heads, c.head_dim, p.splits) * 4 > attention_partial_.bytes())
+      throw std::logic_error("a step with more context splits than there is room for");
     p.partial = attention_partial_.as<float>(), p.counters = attention_counters_.as<int32_t>();
     cuda::decode_attention(p, stream, early);
   }

@@ -118,6 +118,7 @@ class CudaModel {
   };
   enum Product { kQkv, kOutput, kGateUp, kDown, kHead };
   void lay_out_weights();
+  void make_pieces();
   // Which kernel a product of so many rows takes.
   struct Choice {
     cuda::HopperGemmTile tile;
@@ -141,7 +142,9 @@ class CudaModel {
   std::map<Key, Choice> choices_;
   std::vector<Layer> layers_;
   const bf16 *embedding_ = nullptr, *final_norm_ = nullptr, *head_ = nullptr;
-  std::vector<PackedCopy> copies_;
+  std::vector<PackedCopy> copies_;  // of the staged weights, that are not in copy_pieces_
+  int64_t copy_count_ = 0;
+  DeviceMemory copy_pieces_;  // cuda::CopyPiece
   DeviceMemory staged_, active_, kv_, table_, cos_sin_, rows_, sampled_rows_, tiles_, index_, x_, y_,
       sampled_y_, qkv_, q_, attention_, gate_up_, h_, partial_, logits_, attention_partial_,
       attention_counters_, pieces_, sampler_counters_, last_token_, turn_;

@@ -29,6 +29,7 @@
 #include "rollout/page_pool.h"
 #include "rollout/weight_share.h"
 #include "transport/base/error.h"
+#include "transport/nccl.h"
 
 namespace cohort {
 namespace {
@@ -119,6 +120,11 @@ class CudaRunner : public ModelRunner {
   bool swap_weights() override;
   std::string share_device() const override { return share_device_; }
   bool stage_share(const WeightManifest& manifest, const DeviceShare& share) override;
+  std::unique_ptr<Broadcaster> broadcaster() const override {
+    return make_nccl_broadcaster(device_, "rollout.weight_transport");
+  }
+  void* open_stage(const WeightManifest& manifest) override;
+  bool close_stage(const WeightManifest& manifest, uint64_t checksum) override;
   double swap_ms() const override { return swap_ms_; }
 
  private:
@@ -134,6 +140,7 @@ class CudaRunner : public ModelRunner {
     if (cudaEventElapsedTime(&ms, swap_begun_, swap_ended_) == cudaSuccess) swap_ms_ = ms;
     cudaGetLastError();
   }
+  bool fits_as_it_is(const WeightManifest& manifest) const;
   // The device is a property of the calling thread.
   void on_device() const { CUDA_CHECK(cudaSetDevice(device_)); }
   int64_t pages_that_fit(const CudaModelLimits& limits) const;
@@ -389,8 +396,9 @@ void CudaRunner::stage_weights(std::shared_ptr<const WeightSet> weights) {
   staged_ready_ = true;
 }
 
-bool CudaRunner::stage_share(const WeightManifest& manifest, const DeviceShare& share) {
-  std::lock_guard lock(staging_);
+// Can the flat buffer be copied into the second one? Weights in another type, or another model's, cannot: stage_weights converts
+// them or says what is wrong.
+bool CudaRunner::fits_as_it_is(const WeightManifest& manifest) const {
   const std::vector<TensorSpec> specs = config_.tensors(DType::bf16);
   bool same = manifest.tensors.size() == specs.size() &&
               manifest.total_bytes <= (specs.back().offset + specs.back().bytes + 63) / 64 * 64;
@@ -399,12 +407,37 @@ bool CudaRunner::stage_share(const WeightManifest& manifest, const DeviceShare& 
     same = given.name == specs[i].name && given.shape == specs[i].shape && given.dtype == DType::bf16 &&
            given.offset == specs[i].offset;
   }
-  if (!same) return false;  // in another type, or another model's: stage_weights converts or says which
+  return same;
+}
+
+bool CudaRunner::stage_share(const WeightManifest& manifest, const DeviceShare& share) {
+  if (!fits_as_it_is(manifest)) return false;
+  std::lock_guard lock(staging_);
   on_device();
   note_swap();
   staged_ready_ = false;
   CUDA_CHECK(cudaStreamWaitEvent(side_stream_, taken_, 0));  // the last swap has read the buffer
   if (!shared_.copy(share, model_->staged(), manifest.total_bytes, side_stream_)) return false;
+  CUDA_CHECK(cudaEventRecord(staged_, side_stream_));
+  staged_version_ = manifest.version;
+  staged_ready_ = true;
+  return true;
+}
+
+void* CudaRunner::open_stage(const WeightManifest& manifest) {
+  if (!fits_as_it_is(manifest)) return nullptr;
+  std::lock_guard lock(staging_);
+  on_device();
+  note_swap();
+  staged_ready_ = false;
+  CUDA_CHECK(cudaEventSynchronize(taken_));  // the last swap has read the buffer
+  return model_->staged();
+}
+
+bool CudaRunner::close_stage(const WeightManifest& manifest, uint64_t checksum) {
+  std::lock_guard lock(staging_);
+  on_device();
+  if (!shared_.holds(model_->staged(), manifest.total_bytes, checksum, side_stream_)) return false;
   CUDA_CHECK(cudaEventRecord(staged_, side_stream_));
   staged_version_ = manifest.version;
   staged_ready_ = true;

@@ -73,6 +73,13 @@ class ModelRunner {
     return 0;
   }  // any thread: what the swap before the last staging took; 0: unknown
   virtual bool stage_share(const WeightManifest&, const DeviceShare&) { return false; }
+  // Such a runner can also be sent weights by a broadcast: open_stage gives the second buffer to write to, in which nothing is
+  // staged from then on (null: weights of this type or model do not go there), close_stage compares the checksum and stages
+  // what it holds by then. Both by the thread that stages; start() and poll() of the broadcaster's lie between them.
+  // broadcaster: for memory of its GPU; throws Error when NCCL is missing. Null: none.
+  virtual std::unique_ptr<Broadcaster> broadcaster() const { return nullptr; }
+  virtual void* open_stage(const WeightManifest&) { return nullptr; }
+  virtual bool close_stage(const WeightManifest&, uint64_t /*checksum*/) { return false; }
   virtual Version version() const = 0;
 };
 

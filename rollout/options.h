@@ -38,6 +38,7 @@ struct RolloutOptions {
   std::string device = "cpu";
   std::string dtype = "float32";
   WeightTransport weight_transport = WeightTransport::automatic;
+  double weight_timeout_s = 10;
   bool batch_invariant = false;
   double kv_memory_gib = 0;
 
@@ -66,8 +67,14 @@ struct RolloutOptions {
       "cpu, cuda (the workers of a node share its GPUs out, after its learner ranks) or cuda:N");
     v("dtype", dtype, "float32 or bfloat16");
     v("weight_transport", weight_transport,
-      "how the learner's weights come: zmq, cuda_ipc (learner and worker on one GPU), auto: cuda_ipc where "
-      "possible");
+      "how the learner's weights come: cuda_ipc (learner and worker on one GPU), nccl (a broadcast to "
+      "workers on other "
+      "GPUs), zmq, auto: the first of these that is possible");
+    v("weight_timeout_s", weight_timeout_s,
+      "a broadcast of weights (nccl) that has not ended by then is given up; a worker that does not answer "
+      "is left out "
+      "until it asks again",
+      at_least(0.1));
     v("batch_invariant", batch_invariant,
       "a completion's bits do not depend on what shared its batch; slower (GPU)");
     v("kv_memory_gib", kv_memory_gib,

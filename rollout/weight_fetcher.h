@@ -7,10 +7,12 @@
 #include <exception>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "rollout/engine.h"
 #include "transport/messages.h"
+#include "transport/weights.h"
 
 namespace cohort {
 
@@ -18,8 +20,9 @@ namespace cohort {
 // that brings nothing is tried again after a second, at once when the endpoint changed.
 class WeightFetcher {
  public:
-  // Both must outlive it.
-  WeightFetcher(ModelRunner& runner, Engine& engine, WeightTransport transport = WeightTransport::automatic);
+  // Both must outlive it. `name`: for the learner's log. Throws Error when `transport` is not possible here.
+  WeightFetcher(ModelRunner& runner, Engine& engine, WeightTransport transport = WeightTransport::automatic,
+                std::string name = "a worker");
   ~WeightFetcher();
   // Any thread; does not block.
   void announce(const WeightsAvailable& available);
@@ -28,10 +31,12 @@ class WeightFetcher {
 
  private:
   void loop();
+  BroadcastMember membership(std::string name);
 
   ModelRunner& runner_;
   Engine& engine_;
   const WeightTransport transport_;
+  BroadcastMember member_;  // the thread's own
   std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<WeightsAvailable> wanted_;

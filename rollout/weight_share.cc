@@ -57,17 +57,21 @@ void* ShareReader::map(const std::string& handle) {
 bool ShareReader::copy(const DeviceShare& share, void* to, size_t bytes, cudaStream_t stream) {
   const auto* from = static_cast<const std::byte*>(map(share.handle));
   if (!from) return false;
-  if (!sum_) CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&sum_), sizeof *sum_));
   CUDA_CHECK(cudaMemcpyAsync(to, from + share.offset, bytes, cudaMemcpyDeviceToDevice, stream));
-  checksum(to, bytes, sum_, stream);
+  return holds(to, bytes, share.checksum, stream);
+}
+
+bool ShareReader::holds(const void* data, size_t bytes, uint64_t expected, cudaStream_t stream) {
+  if (!sum_) CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&sum_), sizeof *sum_));
+  checksum(data, bytes, sum_, stream);
   uint64_t sum = 0;
   CUDA_CHECK(cudaMemcpyAsync(&sum, sum_, sizeof sum, cudaMemcpyDeviceToHost, stream));
   CUDA_CHECK(cudaStreamSynchronize(stream));
-  if (sum == share.checksum) return true;
+  if (sum == expected) return true;
   log::warn(
-      "weights copied from the learner's GPU buffer have checksum {:016x}, not {:016x}: they come over "
+      "weights that came from the learner's GPU buffer have checksum {:016x}, not {:016x}: they come over "
       "ZeroMQ",
-      sum, share.checksum);
+      sum, expected);
   return false;
 }
 

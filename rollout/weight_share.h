@@ -22,6 +22,8 @@ class ShareReader {
   // Copies `bytes` of the share to `to` on `stream` and waits for it. False, with a line in the log, when the buffer cannot be
   // mapped or its checksum is another one. A mapping is kept for the next copy, as its owner uses few buffers in turns.
   bool copy(const DeviceShare& share, void* to, size_t bytes, cudaStream_t stream);
+  // Has this memory that checksum? Waits for `stream`. False with a line in the log.
+  bool holds(const void* data, size_t bytes, uint64_t sum, cudaStream_t stream);
 
  private:
   void* map(const std::string& handle);

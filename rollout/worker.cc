@@ -54,6 +54,9 @@ class Worker {
 
  private:
   LinkOptions link_options();
+  std::string worker_name() const {
+    return options_.name.empty() ? fmt::format("rollout-{}-{}", host_name(), getpid()) : options_.name;
+  }
   void load(const Welcome& welcome);
   void loop();
   void handle(Message message);
@@ -78,8 +81,7 @@ class Worker {
 
 LinkOptions Worker::link_options() {
   const std::string host = host_name();
-  const std::string name =
-      options_.name.empty() ? fmt::format("rollout-{}-{}", host, getpid()) : options_.name;
+  const std::string name = worker_name();
   LinkOptions o;
   o.endpoint = options_.endpoint;
   o.max_unacked = kMaxUnacked;
@@ -134,7 +136,8 @@ void Worker::load(const Welcome& welcome) {
   e.weight_sync = rollout_.weight_sync;
   engine_ = std::make_unique<Engine>(*model_.runner, model_.prompts->tokenizer(), e);
   standing_.version = model_.runner->version();
-  weights_ = std::make_unique<WeightFetcher>(*model_.runner, *engine_, rollout_.weight_transport);
+  weights_ =
+      std::make_unique<WeightFetcher>(*model_.runner, *engine_, rollout_.weight_transport, worker_name());
 }
 
 void Worker::run() {

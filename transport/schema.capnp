@@ -267,7 +267,7 @@ struct Status {
   json @0 :Text;                  # one JSON object, documented in docs/protocol.md
 }
 
-# ---- weights over ZeroMQ: a socket of its own (transport/weights.h) ---------------------------------------------
+# ---- weights: a socket of its own (transport/weights.h) ---------------------------------------------
 # Every message carries `fetch`, a number of the client's choice: an answer to an earlier fetch is told by it.
 
 struct WeightRequest {
@@ -278,12 +278,21 @@ struct WeightRequest {
       resume @2 :UInt32;          # version of which chunks are already here, preferred while the server still has it
       resuming @3 :Bool;
       device @7 :Text;            # the GPU that the client could copy from ("BOOT-ID/GPU-UUID"); empty: send chunks
+      member :group {             # could the client be sent this version in a broadcast? Answered when one begins, or by `refused`
+        device @8 :Text;          # the GPU that would receive it; empty: no
+        name @9 :Text;            # for the server's log
+        holds @10 :UInt64;        # xxh3-64 of the id of the communicator it is in; 0: none
+      }
     }
     chunk :group {                # answered by `chunk` with a second frame of data, or by `gone`
       version @4 :UInt32;
       index @5 :UInt32;
     }
     done @6 :Void;                # the fetch has ended: the server need not keep its version for this client
+    received :group {             # a member's end of a broadcast
+      round @11 :UInt64;
+      ok @12 :Bool;               # false: it could not receive, so the broadcast cannot end for the others either
+    }
   }
 }
 
@@ -316,6 +325,14 @@ struct WeightReply {
         offset @9 :UInt64;        # of the flat buffer in what the handle maps
         checksum @10 :UInt64;     # kernels/checksum.h of the flat buffer
       }
+      broadcast :group {          # it is being sent now to the members of a communicator, of which the client is to be one
+        id @11 :Data;             # an ncclUniqueId; empty: there is no broadcast
+        rank @12 :UInt32;         # 0 is the learner; of no meaning when the client is in this communicator
+        size @13 :UInt32;
+        round @14 :UInt64;        # number of the broadcast, to be named in `received`
+        checksum @15 :UInt64;     # kernels/checksum.h of the flat buffer
+        timeoutMs @16 :UInt32;    # when it is given up
+      }
     }
     chunk :group {
       version @4 :UInt32;
@@ -323,5 +340,7 @@ struct WeightReply {
       checksum @6 :UInt64;        # xxh3-64 of the data frame that follows
     }
     gone @7 :UInt32;              # this version is no longer held: ask for a manifest
+    refused @17 :Text;            # no broadcast for this client, and why: ask again for chunks
+    ended @18 :UInt64;            # the broadcast of that round was given up: leave the communicator and ask again
   }
 }

@@ -4,6 +4,11 @@
 // the requests, so a chunk that a later one overtook is lost and asked for again at once; so is everything
 // outstanding after five seconds of silence. After fifteen, or when the connection breaks, there is a new
 // connection.
+//
+// With a BroadcastMember it asks for a broadcast first. Invited, it starts its end of it and looks at it and at the socket in
+// turns, until all is received, it fails, the server says that the round was given up, the connection breaks, or its time is
+// over; in all but the first case it leaves the communicator and asks again: for another broadcast, and after the second that
+// failed for chunks.
 #include <zmq.h>
 
 #include <algorithm>
@@ -29,6 +34,9 @@ constexpr size_t kWindow = 8;
 constexpr milliseconds kTick{20}, kAskAgain{5000}, kSilence{15000}, kNoneYet{50};
 constexpr milliseconds kFirstBackOff{50}, kLongestBackOff{1000};
 constexpr uint64_t kMaxChunk = uint64_t{1} << 30;
+constexpr int kMostBroadcasts = 2;  // of a fetch, that may fail
+constexpr milliseconds kSpin{20};
+constexpr milliseconds kGrace{1000};  // after the server gave a broadcast up
 
 // What of one version is here.
 struct Partial {
@@ -72,6 +80,14 @@ struct Fetching {
   bool taken = false;          // by the taker: no chunks
   Clock::time_point ask_manifest_at, heard, asked_again;
   uint64_t bad_chunks = 0;
+  BroadcastMember* member = nullptr;  // null: no broadcast, or not any more
+  int failed_broadcasts = 0;
+  struct Receiving {
+    WeightManifest manifest;
+    uint64_t round = 0, checksum = 0;
+    Clock::time_point began, until;
+  };
+  std::optional<Receiving> receiving = {};
 
   bool over() const { return Clock::now() >= deadline || (stop && stop()); }
   bool complete() const { return have_manifest && partial.missing == 0; }
@@ -94,6 +110,11 @@ struct Fetching {
       m.setResuming(partial.set != nullptr);
       m.setResume(partial.manifest.version);
       if (use_share) m.setDevice(taker.device);
+      if (!member) return;
+      auto in = m.getMember();
+      in.setDevice(member->device);
+      in.setName(member->name);
+      in.setHolds(member->holds);
     });
   }
 
@@ -109,6 +130,7 @@ struct Fetching {
   // Tops the window up and repeats what is lost.
   void ask(zmq::Socket& socket) {
     auto now = Clock::now();
+    if (receiving) return;
     if (!have_manifest) {
       if (now > ask_manifest_at) ask_manifest(socket);
       return;
@@ -122,7 +144,7 @@ struct Fetching {
   }
 
   // Throws Error on a reply that cannot be.
-  void take(std::vector<zmq::Frame>& frames) {
+  void take(std::vector<zmq::Frame>& frames, zmq::Socket& socket) {
     wire_form::Unpacked unpacked(frames[0].bytes());
     auto reply = unpacked.root<wire::WeightReply>();
     if (reply.getFetch() != number) return;
@@ -132,9 +154,18 @@ struct Fetching {
         ask_manifest_at = heard + kNoneYet;
         return;
       case wire::WeightReply::MANIFEST:
-        return take_manifest(reply.getManifest());
+        return take_manifest(reply.getManifest(), socket);
       case wire::WeightReply::CHUNK:
         if (frames.size() == 2) take_chunk(reply.getChunk(), frames[1].bytes());
+        return;
+      case wire::WeightReply::REFUSED:
+        if (!member || receiving) return;
+        log::info("weights from {}: no broadcast: {}", endpoint, reply.getRefused().cStr());
+        member = nullptr;
+        return ask_manifest_again();
+      case wire::WeightReply::ENDED:
+        if (receiving && reply.getEnded() == receiving->round)
+          broadcast_failed("the learner gave it up", socket);
         return;
       case wire::WeightReply::GONE:
         if (!have_manifest || reply.getGone() != partial.manifest.version) return;
@@ -147,8 +178,8 @@ struct Fetching {
     fail("unknown kind {}", static_cast<unsigned>(reply.which()));
   }
 
-  void take_manifest(wire::WeightReply::Manifest::Reader in) {
-    if (have_manifest) return;  // the answer to one asked twice
+  void take_manifest(wire::WeightReply::Manifest::Reader in, zmq::Socket& socket) {
+    if (have_manifest || receiving) return;  // the answer to one asked twice
     WeightManifest manifest = wire_form::read(in.getManifest());
     check(manifest);
     uint64_t chunk = in.getChunkBytes();
@@ -157,6 +188,8 @@ struct Fetching {
     if (manifest.version < at_least) fail("version {} where {} was asked for", manifest.version, at_least);
     if (in.getShare().getHandle().size() > 0 && use_share)
       return take_share(std::move(manifest), in.getShare());
+    if (in.getBroadcast().getId().size() > 0)
+      return begin_receiving(std::move(manifest), in.getBroadcast(), socket);
     if (!partial.same(manifest, chunk)) partial.begin(std::move(manifest), chunk);
     partial.next = 0;
     have_manifest = true;
@@ -169,11 +202,80 @@ struct Fetching {
     use_share = taker.take(manifest, share);
     heard = Clock::now();  // it may have taken a while
     if (!use_share) return ask_manifest_again();
+    have_taken(std::move(manifest), WeightTransport::cuda_ipc);
+  }
+  void have_taken(WeightManifest manifest, WeightTransport by) {
     partial = {};
     partial.manifest = std::move(manifest);
     partial.set = std::make_shared<WeightSet>();
+    partial.set->came_by = by;
     have_manifest = taken = true;
   }
+
+  void begin_receiving(WeightManifest manifest, wire::WeightReply::Manifest::Broadcast::Reader in,
+                       zmq::Socket& socket) {
+    const auto id = in.getId();
+    const std::string name(reinterpret_cast<const char*>(id.begin()), id.size());
+    if (!member || in.getSize() < 2 || in.getRank() < 1 || in.getRank() >= in.getSize()) {
+      tell_received(socket, in.getRound(), false);
+      return ask_manifest_again();
+    }
+    void* const to = member->open(manifest);
+    if (!to) {
+      tell_received(socket, in.getRound(), false);
+      member = nullptr;
+      return ask_manifest_again();
+    }
+    const auto now = Clock::now();
+    const uint64_t bytes = manifest.total_bytes;
+    receiving = Receiving{std::move(manifest), in.getRound(), in.getChecksum(), now,
+                          now + milliseconds(in.getTimeoutMs()) + kGrace};
+    member->holds = communicator_number(name);
+    member->end->start(name, static_cast<int>(in.getRank()), static_cast<int>(in.getSize()), to, bytes);
+  }
+  void tell_received(zmq::Socket& socket, uint64_t round, bool ok) {
+    request(socket, [&](wire::WeightRequest::Builder r) {
+      auto m = r.initReceived();
+      m.setRound(round);
+      m.setOk(ok);
+    });
+  }
+  void look_at_broadcast(zmq::Socket& socket) {
+    heard = Clock::now();  // silence is what is to be expected
+    const Broadcaster::State state = member->end->poll();
+    if (state == Broadcaster::State::failed) return broadcast_failed(member->end->error(), socket);
+    if (state == Broadcaster::State::busy) {
+      if (heard >= receiving->until) broadcast_failed("it did not end", socket);
+      return;
+    }
+    member->received_ms = std::chrono::duration<double, std::milli>(heard - receiving->began).count();
+    Receiving received = std::move(*receiving);
+    receiving.reset();
+    tell_received(socket, received.round, true);
+    if (member->close(received.manifest, received.checksum))
+      return have_taken(std::move(received.manifest), WeightTransport::nccl);
+    member = nullptr;
+    ask_manifest_again();
+  }
+  void leave_broadcast() {
+    receiving.reset();
+    member->end->abort();
+    member->holds = 0;
+  }
+  void broadcast_failed(const std::string& why, zmq::Socket& socket) {
+    log::warn("weights {} from {}: the broadcast failed ({}); asking again", receiving->manifest.version,
+              endpoint, why);
+    tell_received(socket, receiving->round, false);
+    leave_broadcast();
+    if (++failed_broadcasts == kMostBroadcasts) {
+      log::warn("weights from {}: {} broadcasts failed, so they come over ZeroMQ for {:g} s", endpoint,
+                kMostBroadcasts, BroadcastMember::kRestAfterFailure);
+      member->rest_until = now_s() + BroadcastMember::kRestAfterFailure;
+      member = nullptr;
+    }
+    ask_manifest_again();
+  }
+  static double now_s() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
   void ask_manifest_again() { ask_manifest_at = {}; }
 
   void take_chunk(wire::WeightReply::Chunk::Reader in, std::span<const std::byte> data) {
@@ -216,18 +318,28 @@ struct Fetching {
     while (!complete() && !over() && !broken && Clock::now() - heard < kSilence) {
       std::array<zmq_pollitem_t, 2> items = {
           {{socket.get(), 0, ZMQ_POLLIN, 0}, {monitor.get(), 0, ZMQ_POLLIN, 0}}};
-      zmq_poll(items.data(), items.size(), kTick.count());
+      zmq_poll(items.data(), items.size(), receiving ? 0 : kTick.count());
       while (monitor.receive()) broken = true;
       // At most a window before the clock and `stop` are looked at again.
       for (size_t i = 0; i < kWindow; ++i) {
         auto frames = socket.receive();
         if (!frames) break;
-        take(*frames);
+        take(*frames, socket);
         ask(socket);
+      }
+      if (receiving) {
+        look_at_broadcast(socket);
+        // Most end within milliseconds, of which a sleep would be a part.
+        if (receiving && Clock::now() - receiving->began > kSpin)
+          std::this_thread::sleep_for(std::chrono::microseconds(100));
       }
       ask(socket);
     }
-    if (have_manifest) {
+    if (receiving) {  // the connection broke, or it is to stop
+      tell_received(socket, receiving->round, false);
+      leave_broadcast();
+    }
+    if (have_manifest || member) {  // neither a version nor a place in a broadcast is to be kept for it
       request(socket, [](wire::WeightRequest::Builder r) { r.setDone(); });
       socket.set_linger_ms(100);
     }
@@ -247,12 +359,13 @@ WeightClient::~WeightClient() = default;
 
 std::shared_ptr<const WeightSet> WeightClient::fetch(const std::string& endpoint, Version at_least,
                                                      double seconds, const std::function<bool()>& stop,
-                                                     const ShareTaker& taker) {
+                                                     const ShareTaker& taker, BroadcastMember* member) {
   zmq::Socket(impl_->context, ZMQ_DEALER).connect(endpoint);  // throws: is it an address at all?
   auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                      std::chrono::duration<double>(std::min(seconds, 1e9)));
   Fetching fetching{impl_->context, endpoint,         at_least,           deadline, stop,
                     taker,          bool(taker.take), impl_->connections, {},       {}};
+  if (member && member->end && Fetching::now_s() >= member->rest_until) fetching.member = member;
   milliseconds back_off = kFirstBackOff;
   while (!fetching.over()) {
     size_t missing = fetching.partial.missing;
@@ -263,6 +376,7 @@ std::shared_ptr<const WeightSet> WeightClient::fetch(const std::string& endpoint
     } catch (const kj::Exception&) {
       log::warn("weights from {}: an answer that cannot be read; trying again", endpoint);
     }
+    if (fetching.receiving) fetching.leave_broadcast();  // one of these errors
     impl_->connections = fetching.number;
     Partial& partial = fetching.partial;
     if (fetching.complete()) {

@@ -1,6 +1,7 @@
 // Moving a policy's weights from learner rank 0 to the rollout workers. A fetch is always asked for over ZeroMQ. What
-// answers it are chunks over the same socket (CPU, other hosts, late joiners, recovery), or, when client and server share
-// a GPU, a handle of the buffer there, which the client maps and copies (cuda_ipc). No CUDA here: handles are bytes.
+// answers it are chunks over the same socket (CPU, late joiners, recovery), or, when client and server share a GPU, a handle of
+// the buffer there, which the client maps and copies (cuda_ipc), or, when both have GPUs, an invitation to a broadcast
+// (nccl; transport/weight_group.h). No CUDA here: handles are bytes, and a Broadcaster is an interface.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "transport/messages.h"
+#include "transport/weight_group.h"
 
 namespace cohort {
 
@@ -39,7 +41,17 @@ struct DeviceShare {
   std::string handle;  // cudaIpcMemHandle_t
   uint64_t offset = 0;
   uint64_t checksum = 0;  // kernels/checksum.h
+  void* data = nullptr;   // the flat buffer, in the learner's own process; is not sent
 };
+
+// How weights reach a worker: auto is the fastest that is possible.
+enum class WeightTransport : uint8_t { automatic, zmq, cuda_ipc, nccl };
+inline std::vector<std::pair<WeightTransport, const char*>> enum_names(WeightTransport) {
+  return {{WeightTransport::automatic, "auto"},
+          {WeightTransport::zmq, "zmq"},
+          {WeightTransport::cuda_ipc, "cuda_ipc"},
+          {WeightTransport::nccl, "nccl"}};
+}
 
 struct WeightSet {
   WeightManifest manifest;
@@ -49,6 +61,7 @@ struct WeightSet {
   std::optional<DeviceShare> share;
   std::function<std::vector<std::byte>()> read;
   std::shared_ptr<const void> lease;
+  WeightTransport came_by = WeightTransport::zmq;  // of what a client fetched
 };
 
 // How a client takes weights from its GPU. `take` copies what the share names and compares the checksum; false, and chunks
@@ -58,13 +71,27 @@ struct ShareTaker {
   std::function<bool(const WeightManifest& manifest, const DeviceShare& share)> take;
 };
 
-// How weights reach a worker: auto is the fastest that is possible.
-enum class WeightTransport : uint8_t { automatic, zmq, cuda_ipc };
-inline std::vector<std::pair<WeightTransport, const char*>> enum_names(WeightTransport) {
-  return {{WeightTransport::automatic, "auto"},
-          {WeightTransport::zmq, "zmq"},
-          {WeightTransport::cuda_ipc, "cuda_ipc"}};
-}
+// A client's part in broadcasts. It outlives a fetch: the communicator of one is kept for the next. Used by the thread that
+// fetches. A broadcast that fails twice in a fetch is not tried again for kRestAfterFailure; chunks come instead.
+struct BroadcastMember {
+  static constexpr double kRestAfterFailure = 30;  // s
+  std::shared_ptr<Broadcaster> end;
+  std::string name;    // for the log
+  std::string device;  // as DeviceShare's
+  // Where the bytes are to be written, undisturbed until `close`; null when such weights cannot be taken this way.
+  std::function<void*(const WeightManifest&)> open;
+  // All are there: compares the checksum (kernels/checksum.h) and takes them. False: chunks are asked for instead.
+  std::function<bool(const WeightManifest&, uint64_t checksum)> close;
+  uint64_t holds = 0;  // communicator_number
+  double rest_until = 0;
+  double received_ms = 0;  // the last broadcast, from the invitation to its last byte
+};
+
+// The server's part in broadcasts.
+struct BroadcastRoot {
+  std::shared_ptr<Broadcaster> end;  // null: there are none
+  WeightGroup::Options options;
+};
 
 // Fills in bytes and offset of every tensor (from its dtype and shape, in their order) and total_bytes.
 void lay_out(WeightManifest& manifest);
@@ -81,7 +108,8 @@ uint64_t weight_checksum(std::span<const std::byte> data);
 class WeightServer {
  public:
   // Throws Error naming the endpoint when it is in use.
-  explicit WeightServer(const std::string& bind_endpoint, size_t chunk_bytes = 1 << 20, size_t keep = 2);
+  explicit WeightServer(const std::string& bind_endpoint, size_t chunk_bytes = 1 << 20, size_t keep = 2,
+                        BroadcastRoot root = {});
   ~WeightServer();
   // As others can connect to it: the bound port with this host's address.
   const std::string& endpoint() const;
@@ -92,6 +120,8 @@ class WeightServer {
   size_t older_versions_held() const;
   // Fetches that were answered with a share.
   uint64_t shares_given() const;
+  // Broadcasts that ended well.
+  uint64_t broadcasts() const;
 
  private:
   struct Impl;
@@ -105,10 +135,10 @@ class WeightClient {
   ~WeightClient();
   // The newest version the server has, at least `at_least`, whole and with its checksum verified; nothing
   // after `seconds` or when `stop` becomes true. A chunk that got lost is asked for again; a checksum that
-  // fails: fetched again. What `taker` took is not in the set: its `data` is empty.
+  // fails: fetched again. What `taker` or `member` took is not in the set: its `data` is empty.
   std::shared_ptr<const WeightSet> fetch(const std::string& endpoint, Version at_least, double seconds,
-                                         const std::function<bool()>& stop = {},
-                                         const ShareTaker& taker = {});
+                                         const std::function<bool()>& stop = {}, const ShareTaker& taker = {},
+                                         BroadcastMember* member = nullptr);
 
  private:
   struct Impl;

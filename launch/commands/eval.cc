@@ -42,7 +42,7 @@ struct Problem {
 class Graders {
  public:
   explicit Graders(std::string by_default) : default_(std::move(by_default)) {
-    if (!default_.empty()) of_text(fmt::format("kind = \"{}\"", default_));
+    if (!default_.empty()) make(default_, "--reward");
   }
   std::string kind_of(const Json& record) {
     if (const auto reward = record.find("reward"); reward != record.end()) {
@@ -52,7 +52,12 @@ class Graders {
     if (default_.empty()) fail("the record has no \"reward\": name a kind with --reward");
     return default_;
   }
-  void make(const std::string& kind) { of_text(fmt::format("kind = \"{}\"", kind)); }
+  // `where` names what asks for this kind, should there be none of that name.
+  void make(const std::string& kind, const std::string& where = "a record's \"reward\"") {
+    if (lists_.contains(kind)) return;
+    check_kind(kind, where);
+    lists_.emplace(kind, make_reward_list({TomlTable::parse(fmt::format("kind = \"{}\"", kind), where)}));
+  }
   Verdict grade(const std::string& kind, const GradeInput& input) {
     static const std::atomic<bool> cancelled = false;
     Verdict verdict = lists_.at(kind).grade(input, cancelled).at(0).verdict;
@@ -63,12 +68,6 @@ class Graders {
   }
 
  private:
-  void of_text(const std::string& toml) {
-    TomlTable table = TomlTable::parse(toml, "--reward");
-    const std::string kind = table.get_string("kind").value_or("");
-    if (!lists_.contains(kind)) lists_.emplace(kind, make_reward_list({table}));
-  }
-
   std::string default_;
   std::map<std::string, RewardList> lists_;  // not changed once grading began
 };

@@ -65,7 +65,7 @@ bool WeightShare::publish(WeightSet& set, const std::function<void(void*)>& fill
   uint64_t sum = 0;
   check(cudaMemcpy(&sum, buffer->sum, sizeof sum, cudaMemcpyDeviceToHost),
         "the checksum of published weights");
-  set.share = DeviceShare{name_, buffer->handle, 0, sum};
+  set.share = DeviceShare{name_, buffer->handle, 0, sum, buffer->data};
   set.read = [buffer] { return buffer->read(); };
   set.lease = buffer;
   return true;

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "reward/code.h"
+#include "reward/code/cpp_apart.h"
 #include "reward/code/ending.h"
 #include "reward/code/harness.h"
 #include "reward/code/limits.h"
@@ -31,7 +32,7 @@ Verdict cancelled_verdict() {
 class CodeGrader : public RecordGrader {
  public:
   explicit CodeGrader(const CodeOptions& options)
-      : RecordGrader("code", 3, write_options(options)), options_(options), toolchain_(options) {}
+      : RecordGrader("code", 4, write_options(options)), options_(options), toolchain_(options) {}
 
  protected:
   Verdict decide(const Json& record, const GradeInput& input,
@@ -175,6 +176,19 @@ class CodeGrader : public RecordGrader {
     std::optional<Verdict> not_compiled;
     const Verdict verdict = run_tests(task, cancelled, [&](const Test& test) {
       TestResult result;
+      if (cpp && options_.cpp_tests != CppTests::in_process) {
+        CppApart::Outcome apart = CppApart(task.source, task.tests, test.script, native.word())
+                                      .run(toolchain_, task.limits, cancelled);
+        if (apart.result) return *apart.result;
+        if (apart.not_compiled || options_.cpp_tests == CppTests::separate) {
+          result.judged = apart.not_compiled
+                              ? apart.not_compiled->refused
+                              : Judged{VerdictKind::compile_error, "does not fit its tests: " + apart.reason};
+          if (apart.not_compiled) not_compiled = refused(task, *apart.not_compiled);
+          return result;
+        }
+      }
+      result.in_process = true;
       if (const auto why = refuse_native(task.source, test.script, task.tests.entry_point)) {
         result.judged = {VerdictKind::failed, *why};
         return result;
@@ -248,6 +262,7 @@ class CodeGrader : public RecordGrader {
     Judged first;                      // why a test that was not passed was not
     size_t first_test = tests.size();  // the lowest numbered of them
     size_t passed = 0, ran = 0;
+    bool in_process = false;
     double wall_s = 0, cpu_s = 0;
     int64_t peak = 0;
     for (const size_t i : order) {
@@ -255,6 +270,7 @@ class CodeGrader : public RecordGrader {
       const TestResult result = run(tests[i]);
       if (result.judged.kind == VerdictKind::cancelled) return cancelled_verdict();
       ++ran;
+      in_process = in_process || result.in_process;
       wall_s += result.outcome.wall_s;
       cpu_s += result.outcome.cpu_s;
       peak = std::max(peak, result.outcome.peak_bytes);
@@ -273,6 +289,7 @@ class CodeGrader : public RecordGrader {
       if (!options_.partial_credit || result.judged.kind == VerdictKind::compile_error) break;
     }
     if (first_test < tests.size()) evidence["first_failing_test"] = first_test + 1;
+    if (in_process) evidence["in_process"] = true;
     evidence["tests"] = tests.size();
     evidence["tests_run"] = ran;
     evidence["tests_passed"] = passed;

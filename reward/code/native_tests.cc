@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "reward/code/c_tokens.h"
 #include "reward/code/harness.h"
 #include "reward/record.h"
 
@@ -18,85 +19,6 @@ constexpr std::array kComparers = {"strcmp", "strncmp",  "strcasecmp",     "strn
                                    "wcscmp", "wmemcmp",  "strlen",         "fabs",        "fabsf",  "fabsl",
                                    "abs",    "labs",     "llabs",          "isnan",       "fmin",   "fmax",
                                    "equal",  "mismatch", "is_permutation", "is_sorted",   "count",  "all_of"};
-
-bool starts_word(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-}
-bool in_word(char c) {
-  return starts_word(c) || (c >= '0' && c <= '9');
-}
-bool blank(char c) {
-  return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\f' || c == '\v';
-}
-
-// One token of C or C++ from `at` on: a word or number, a literal, a comment, white space, or one other character.
-struct Token {
-  enum Kind { word, literal, skipped, other };
-  Kind kind = other;
-  size_t begin = 0, end = 0;
-};
-
-Token next_token(std::string_view text, size_t at) {
-  auto until = [&](std::string_view what, size_t from) {
-    const size_t end = text.find(what, from);
-    return end == text.npos ? text.size() : end + what.size();
-  };
-  const char c = text[at];
-  if (blank(c)) {
-    size_t end = at;
-    while (end < text.size() && blank(text[end])) ++end;
-    return {Token::skipped, at, end};
-  }
-  if (text.substr(at).starts_with("//"))
-    return {Token::skipped, at, std::min(text.find('\n', at), text.size())};
-  if (text.substr(at).starts_with("/*")) return {Token::skipped, at, until("*/", at + 2)};
-  if (in_word(c)) {
-    size_t end = at;
-    while (end < text.size() &&
-           (in_word(text[end]) || (c >= '0' && c <= '9' && (text[end] == '.' || text[end] == '\''))))
-      ++end;
-    if (end < text.size() && text[end] == '"' && text[end - 1] == 'R' && end - at <= 3) {  // R"x(…)x"
-      const size_t open = text.find('(', end);
-      if (open == text.npos) return {Token::literal, at, text.size()};
-      return {Token::literal, at,
-              until(")" + std::string(text.substr(end + 1, open - end - 1)) + "\"", open)};
-    }
-    return {Token::word, at, end};
-  }
-  if (c == '"' || c == '\'') {
-    size_t end = at + 1;
-    while (end < text.size() && text[end] != c && text[end] != '\n') end += text[end] == '\\' ? 2 : 1;
-    return {Token::literal, at, std::min(end + 1, text.size())};
-  }
-  return {Token::other, at, at + 1};
-}
-
-std::vector<Token> tokens_of(std::string_view text) {
-  std::vector<Token> all;
-  for (size_t at = 0; at < text.size(); at = all.back().end) all.push_back(next_token(text, at));
-  return all;
-}
-
-std::string_view of(std::string_view text, const Token& token) {
-  return text.substr(token.begin, token.end - token.begin);
-}
-
-// The token behind the bracket that `open` opens, or the end.
-size_t behind_bracket(std::string_view text, const std::vector<Token>& all, size_t open) {
-  int depth = 0;
-  for (size_t i = open; i < all.size(); ++i) {
-    if (all[i].kind != Token::other) continue;
-    const char c = text[all[i].begin];
-    if (c == '(' || c == '[' || c == '{') ++depth;
-    if ((c == ')' || c == ']' || c == '}') && --depth == 0) return i + 1;
-  }
-  return all.size();
-}
-
-size_t skip(const std::vector<Token>& all, size_t i) {
-  while (i < all.size() && all[i].kind == Token::skipped) ++i;
-  return i;
-}
 
 // Where the one `==` of an expression stands that has no operator that binds less beside it; npos without.
 size_t only_equals(std::string_view e) {
@@ -215,13 +137,6 @@ std::string with_sides(std::string_view tests, const std::string& word) {
   return out;
 }
 
-std::string replaced(std::string_view text, std::string_view what, std::string_view by) {
-  std::string out(text);
-  for (size_t at = 0; (at = out.find(what, at)) != out.npos; at += by.size())
-    out.replace(at, what.size(), by);
-  return out;
-}
-
 uint64_t mixed(std::string_view text, uint64_t hash = 14695981039346656037ull) {
   for (char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
   return hash;
@@ -246,10 +161,15 @@ std::string NativeTests::harness() const {
   return replaced(kHarness, "WORD", word_);
 }
 
+std::string undone_words(bool cpp) {
+  std::string text = "\n#line 1 \"boundary\"\n";
+  for (const char* word : kKeywords) text += fmt::format("#undef {}\n", word);
+  text += cpp ? kCppKeywords : kCWords;
+  return text;
+}
+
 std::string NativeTests::source(std::string_view program, std::string_view tests, bool cpp) const {
-  std::string boundary = "\n#line 1 \"boundary\"\n";
-  for (const char* word : kKeywords) boundary += fmt::format("#undef {}\n", word);
-  boundary += cpp ? kCppKeywords : kCWords;
+  std::string boundary = undone_words(cpp);
   if (!cpp)
     for (const char* name : {"strcmp", "strncmp", "memcmp", "strlen", "fabs", "fabsf", "abs", "labs"})
       if (tests.find(name) != tests.npos && program.find(name) == program.npos)
@@ -290,16 +210,10 @@ std::optional<std::string> refuse_native(std::string_view program, std::string_v
     bool comparer = false;
     for (const char* name : kComparers) comparer = comparer || word == name;
     if (!comparer || !used_by_tests(word)) continue;
-    // a definition: a macro, or a parameter list with a body or a label behind it
     size_t back = i;
     while (back > 0 && all[back - 1].kind == Token::skipped) --back;
-    bool defines = back > 0 && of(program, all[back - 1]) == "define";
-    if (then == '(') {
-      const size_t body = skip(all, behind_bracket(program, all, next));
-      const std::string_view behind = body < all.size() ? of(program, all[body]) : "";
-      for (const char* start : {"{", "const", "noexcept", "__attribute__", "->"})
-        defines = defines || behind == start;
-    }
+    const bool defines = (back > 0 && of(program, all[back - 1]) == "define") ||
+                         (then == '(' && defines_function(program, all, i));
     if (defines) return fmt::format("defines {}, with which its tests compare", word);
   }
   return {};

@@ -31,6 +31,9 @@ class NativeTests {
   const std::string word_;
 };
 
+// What undoes macros that the program has given the names of keywords.
+std::string undone_words(bool cpp);
+
 // Whether `tests` has an assertion to turn.
 bool has_assertions(std::string_view tests);
 

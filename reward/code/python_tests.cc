@@ -1,33 +1,16 @@
 // Data flow of run_script: two jails run at once, joined by a socket pair (descriptor 3 of both). tests jail:
 // harness.py + tests.py + prelude.py -> asks -> candidate's jail: harness.py + solution.py -> answers -> tests jail
-// -> one line of JSON on its standard output -> us. Either side's end closes its half, which ends the other's next
-// read; what does not read is stopped when the tests are done (`stop`), and both have limits.
+// -> one line of JSON on its standard output -> us.
 #include "reward/code/python_tests.h"
 
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <thread>
-
 #include "reward/code/harness.h"
+#include "reward/code/pair.h"
 #include "reward/record.h"
 
 namespace cohort::code {
 namespace {
 
 using sandbox::Ended, sandbox::Outcome;
-
-struct SocketPair {
-  int ends[2] = {-1, -1};
-  SocketPair() {
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw InfraError("no socket pair");
-  }
-  ~SocketPair() { close_end(0), close_end(1); }
-  void close_end(int i) {
-    if (ends[i] >= 0) close(ends[i]);
-    ends[i] = -1;
-  }
-};
 
 std::string mode(const char* name, const sandbox::Limits& limits) {
   return fmt::format("{} {}", name, limits.output_bytes);
@@ -86,46 +69,20 @@ TestResult run_call(const Toolchain& toolchain, const Program& program, const Te
 
 TestResult run_script(const Toolchain& toolchain, const Program& program, const TestSet& set,
                       const Test& test, const sandbox::Limits& limits, const std::atomic<bool>& cancelled) {
-  SocketPair pair;
-  sandbox::Limits ours = limits;  // the tests wait while the candidate works
-  ours.wall_s = limits.wall_s + 10, ours.cpu_s = limits.cpu_s + 10;
-  ours.memory_bytes = std::max<int64_t>(limits.memory_bytes, 256LL << 20);
-  sandbox::Job candidate = toolchain.python_job(limits), tests = toolchain.python_job(ours);
+  sandbox::Job candidate = toolchain.python_job(limits),
+               tests = toolchain.python_job(limits_of_tests(limits));
   const std::string serve = mode("serve", limits), judge = mode("tests", limits);
   candidate.files.push_back({"mode", serve});
   candidate.files.push_back({"solution.py", program.content});
-  candidate.channel = pair.ends[0];
   tests.files.push_back({"mode", judge});
   tests.files.push_back({"prelude.py", set.prelude});
   tests.files.push_back({"tests.py", test.script});
   tests.files.push_back({"entry_point", set.entry_point});
-  tests.channel = pair.ends[1];
 
-  const sandbox::Jail& jail = toolchain.jail(*program.language);
-  std::atomic<bool> stop = false;
   TestResult result;
-  std::exception_ptr fault;
-  std::thread beside([&] {
-    try {
-      result.outcome = jail.run(candidate, stop);
-    } catch (...) {
-      fault = std::current_exception();
-    }
-    pair.close_end(0);  // the tests' next read ends
-  });
-  Outcome tests_outcome;
-  std::exception_ptr tests_fault;
-  try {
-    tests_outcome = jail.run(tests, cancelled);
-  } catch (...) {
-    tests_fault = std::current_exception();
-  }
-  pair.close_end(1);
-  stop = true;
-  beside.join();
-  if (tests_fault) std::rethrow_exception(tests_fault);
-  if (fault) std::rethrow_exception(fault);
-
+  PairOutcome both = run_pair(toolchain.jail(*program.language), candidate, tests, cancelled);
+  result.outcome = std::move(both.program);
+  const Outcome& tests_outcome = both.tests;
   const Outcome& o = result.outcome;
   Judged& judged = result.judged;
   if (tests_outcome.ended == Ended::cancelled) {
@@ -183,6 +140,7 @@ TestResult run_script_in_process(const Toolchain& toolchain, const Program& prog
                {"prelude.py", set.prelude},
                {"tests.py", test.script}};
   TestResult result;
+  result.in_process = true;
   result.outcome = toolchain.jail(*program.language).run(job, cancelled);
   const Outcome& o = result.outcome;
   Judged& judged = result.judged = judge_ending(o);

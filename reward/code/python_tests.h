@@ -14,6 +14,7 @@ struct TestResult {
   Judged judged;
   sandbox::Outcome outcome;      // of the candidate
   std::string difference_shown;  // the beginning of what it answered, for the evidence
+  bool in_process = false;       // tests and candidate shared a process
 };
 
 // One call: the arguments go in, the result comes out and is compared here.

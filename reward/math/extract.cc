@@ -27,7 +27,10 @@ std::vector<std::pair<size_t, size_t>> find_boxes(std::string_view text) {
   std::vector<Open> open;
   constexpr size_t npos = std::string_view::npos;
   // braces before the first box close nothing that is looked for
-  size_t first = std::min(text.find("\\boxed"), text.find("\\fbox"));
+  size_t first = text.find('\\');
+  while (first != npos && !text.substr(first + 1).starts_with("boxed") &&
+         !text.substr(first + 1).starts_with("fbox"))
+    first = text.find('\\', first + 1);
   while (first != npos && first > 0 && text[first - 1] == '\\') --first;
   for (size_t i = first; i < text.size(); ++i) {
     if (text[i] == '\\') {

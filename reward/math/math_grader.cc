@@ -1,5 +1,7 @@
 #include "reward/math/math_grader.h"
 
+#include <algorithm>
+
 #include "reward/math/answer.h"
 #include "reward/math/compare.h"
 #include "reward/math/extract.h"
@@ -10,14 +12,68 @@ namespace {
 
 using math::Answer, math::Equality, math::Source, math::Stated;
 
-std::string_view inside_answer_tags(std::string_view text) {
-  constexpr std::string_view open = "<answer>", close = "</answer>";
-  if (text.find(close) == std::string_view::npos) return text;  // cheaper than looking from the end
-  const size_t end = text.rfind(close);
-  if (end == std::string_view::npos) return text;
-  const size_t begin = text.substr(0, end).rfind(open);
-  if (begin == std::string_view::npos) return text;
-  return text.substr(begin + open.size(), end - begin - open.size());
+// What comes after the last </think>, and in it what stands inside the last <answer>…</answer>. One pass: most texts
+// have no tag, and few a "<".
+std::string_view final_part(std::string_view text) {
+  constexpr std::string_view thought = "</think>", open = "<answer>", close = "</answer>";
+  constexpr size_t npos = std::string_view::npos;
+  size_t begin = 0, opened = npos, from = npos, to = npos;
+  for (size_t at = text.find('<'); at != npos; at = text.find('<', at + 1)) {
+    const std::string_view rest = text.substr(at);
+    if (rest.starts_with(thought)) {
+      begin = at + thought.size();
+      opened = from = to = npos;
+    } else if (rest.starts_with(open)) {
+      opened = at + open.size();
+    } else if (rest.starts_with(close)) {
+      from = opened, to = at;
+    }
+  }
+  return from == npos ? text.substr(begin) : text.substr(from, to - from);
+}
+
+// The verdict's evidence as nlohmann::json writes it, without making a tree of it: that takes longer than the check
+// of a short answer.
+struct Evidence {
+  std::string_view gold, answer, source, also;
+
+  static void quote(std::string& out, std::string_view text) {
+    text = text.substr(0, 200);
+    if (std::any_of(text.begin(), text.end(), [](char c) { return c < 0x20 || c > 0x7e; })) {
+      out += dump_line(std::string(text));
+      return;
+    }
+    out += '"';
+    for (char c : text) {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
+    }
+    out += '"';
+  }
+  std::string text() const {
+    std::string out;
+    out.reserve(64 + gold.size() + answer.size());
+    for (const auto& [key, value] : {std::pair<const char*, std::string_view>{"also", also},
+                                     {"answer", answer},
+                                     {"gold", gold},
+                                     {"source", source}}) {
+      if (!value.data()) continue;
+      out += out.empty() ? "{\"" : ",\"";
+      out += key;
+      out += "\":";
+      quote(out, value);
+    }
+    return out + "}";
+  }
+};
+
+Verdict verdict_of(VerdictKind kind, std::string reason, const Evidence& evidence) {
+  Verdict verdict;
+  verdict.kind = kind;
+  verdict.score = kind == VerdictKind::passed ? 1 : 0;
+  verdict.reason = std::move(reason);
+  verdict.evidence = evidence.text();
+  return verdict;
 }
 
 // The gold field may be the bare answer or a worked solution (GSM8K's "… #### 18", MATH's "… \boxed{…}").
@@ -77,26 +133,25 @@ class MathGrader : public RecordGrader {
 
 Verdict grade_math(std::string_view gold_text, std::string_view response, const MathOptions& options) {
   const std::string gold = gold_answer(trim(gold_text));
-  nlohmann::json evidence = {{"gold", gold.substr(0, 200)}};
+  Evidence evidence;
+  evidence.gold = gold;
   if (response.size() > static_cast<size_t>(options.max_chars))
-    return make_verdict(VerdictKind::unknown, 0, "the completion is too long to read", evidence);
-  if (trim(gold).empty())
-    return make_verdict(VerdictKind::infra_error, 0, "the gold answer is empty", evidence);
+    return verdict_of(VerdictKind::unknown, "the completion is too long to read", evidence);
+  if (trim(gold).empty()) return verdict_of(VerdictKind::infra_error, "the gold answer is empty", evidence);
 
-  const bool thought = response.find("</think>") != std::string_view::npos;
-  const std::string_view text = inside_answer_tags(thought ? after_thinking(response) : response);
+  const std::string_view text = final_part(response);
   const std::vector<Stated> stated = math::find_statements(text);
   if (stated.size() > math::kMaxStatements)
-    return make_verdict(VerdictKind::failed, 0,
-                        fmt::format("states more than {} answers", math::kMaxStatements), evidence);
+    return verdict_of(VerdictKind::failed, fmt::format("states more than {} answers", math::kMaxStatements),
+                      evidence);
   const std::optional<Stated> final = find_final(text, stated, options);
-  if (!final) return make_verdict(VerdictKind::no_answer, 0, "no answer was found", evidence);
+  if (!final) return verdict_of(VerdictKind::no_answer, "no answer was found", evidence);
   const std::optional<Answer> right = math::read_answer(gold), given = read(*final);
   if (!given && final->text.size() <= math::kMaxText &&
       trim(final->text).find_first_not_of("$.{} ") == std::string_view::npos)
-    return make_verdict(VerdictKind::no_answer, 0, "no answer was found", evidence);
-  evidence["answer"] = final->text.substr(0, 200);
-  evidence["source"] = math::to_string(final->source);
+    return verdict_of(VerdictKind::no_answer, "no answer was found", evidence);
+  evidence.answer = final->text;
+  evidence.source = math::to_string(final->source);
 
   const math::CompareOptions how{options.decimal_digits, options.ordered_lists};
   math::Budget budget(options.max_steps);  // of the whole check
@@ -106,26 +161,24 @@ Verdict grade_math(std::string_view gold_text, std::string_view response, const 
     for (const Stated& other : stated) {
       if (other.text == final->text) continue;
       if (!budget.try_spend(static_cast<int64_t>(other.text.size())))
-        return make_verdict(VerdictKind::unknown, 0, "too many statements to compare with each other",
-                            evidence);
+        return verdict_of(VerdictKind::unknown, "too many statements to compare with each other", evidence);
       // beside a text only statements of its own kind say anything
       const std::optional<Answer> value = math::read_answer(other.text);
       const bool text = given->kind == Answer::Kind::text || given->kind == Answer::Kind::choice;
       if (!value || (value->kind == Answer::Kind::text && !text) || (text && other.source != final->source))
         continue;
       if (math::compare(*given, *value, how, budget) != Equality::different) continue;
-      evidence["also"] = other.text.substr(0, 200);
-      return make_verdict(VerdictKind::failed, 0, "states several different answers", evidence);
+      evidence.also = other.text;
+      return verdict_of(VerdictKind::failed, "states several different answers", evidence);
     }
     if (budget.spent())
-      return make_verdict(VerdictKind::unknown, 0, "too many statements to compare with each other",
-                          evidence);
+      return verdict_of(VerdictKind::unknown, "too many statements to compare with each other", evidence);
   }
   switch (equality) {
     case Equality::equal:
-      return make_verdict(VerdictKind::passed, 1, "equals the gold answer", evidence);
+      return verdict_of(VerdictKind::passed, "equals the gold answer", evidence);
     case Equality::different:
-      return make_verdict(VerdictKind::failed, 0, "differs from the gold answer", evidence);
+      return verdict_of(VerdictKind::failed, "differs from the gold answer", evidence);
     case Equality::unknown:
       break;
   }
@@ -134,7 +187,7 @@ Verdict grade_math(std::string_view gold_text, std::string_view response, const 
                        : unread(given)  ? "the answer is not one this checker reads"
                        : budget.spent() ? "the step budget is spent"
                                         : "cannot be decided";
-  return make_verdict(VerdictKind::unknown, 0, reason, evidence);
+  return verdict_of(VerdictKind::unknown, reason, evidence);
 }
 
 std::unique_ptr<Grader> make_math_grader(const TomlTable& table) {

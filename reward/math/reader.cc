@@ -148,8 +148,8 @@ size_t Reader::without_parameter(size_t b, size_t e, std::string& parameter) con
     return at(i).kind == Tok::letter ||
            (at(i).kind == Tok::word && at(i).text.size() == 1 && at(i).text != "a");
   };
+  if (e - b < 4) return e;
   const size_t last = e - 1 - (at(e - 1).kind == Tok::close_paren ? 1 : 0);
-  if (last < b + 3) return e;
   size_t cut = last + 1;
   std::string found;
   if (at(last).kind == Tok::integers && at(last - 1).kind == Tok::element &&

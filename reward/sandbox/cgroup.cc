@@ -5,7 +5,10 @@
 #include <fmt/ranges.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -20,6 +23,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kPrefix = "cohort-jail-";
+constexpr const char* kLeaf =
+    "cohort-processes";  // where those go that lived in a group which is to have groups
 
 std::string contents(const std::string& path) {
   std::ifstream in(path);
@@ -71,6 +76,83 @@ bool can_make(const std::string& folder) {
   if (mkdir(probe.c_str(), 0755) != 0 && errno != EEXIST) return false;
   rmdir(probe.c_str());
   return true;
+}
+
+bool has_word(const std::string& file, std::string_view word) {
+  std::istringstream in(contents(file));
+  for (std::string each; in >> each;)
+    if (each == word) return true;
+  return false;
+}
+
+// Version 2 from here on.
+bool is_group(const std::string& folder) {
+  return !folder.empty() && access((folder + "/cgroup.procs").c_str(), F_OK) == 0;
+}
+
+// Whether groups made in it get a memory controller.
+bool hands_down(const std::string& folder) {
+  return has_word(folder + "/cgroup.subtree_control", "memory");
+}
+
+// Whether a group can be made in it and a process of ours moved there, which may need rights over more groups than
+// this one (all up to the first that both have in common).
+bool can_move_into(const std::string& folder) {
+  static std::atomic<int> counter = 0;
+  const std::string probe = fmt::format("{}/{}{}-move-{}", folder, kPrefix, getpid(), counter++);
+  if (mkdir(probe.c_str(), 0755) != 0) return false;
+  const pid_t child = fork();
+  if (child == 0)
+    for (prctl(PR_SET_PDEATHSIG, SIGKILL);;) pause();
+  const bool moved = child > 0 && write_line(probe + "/cgroup.procs", std::to_string(child));
+  if (child > 0) {
+    kill(child, SIGKILL);
+    while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  for (int i = 0; i < 100 && rmdir(probe.c_str()) != 0 && errno == EBUSY; ++i) usleep(1000);
+  return moved;
+}
+
+// The folder is given to us with all that is in it: by its owner, by systemd's mark, or as the top of what a
+// container sees, which alone of a machine's groups has no name but has a type.
+bool delegated(const std::string& folder) {
+  struct stat info {};
+  if (geteuid() != 0) return stat(folder.c_str(), &info) == 0 && info.st_uid == geteuid();
+  char value = 0;
+  for (const char* mark : {"trusted.delegate", "user.delegate"})
+    if (getxattr(folder.c_str(), mark, &value, 1) == 1 && value == '1') return true;
+  return !is_group(folder.substr(0, folder.rfind('/'))) &&
+         access((folder + "/cgroup.type").c_str(), F_OK) == 0;
+}
+
+// Makes it hand memory and pids down. A group with processes of its own cannot: they are moved into a leaf of it,
+// when they are only ourselves or the whole group is ours to arrange.
+bool make_room(const std::string& folder, std::string& refusal) {
+  const std::string control = folder + "/cgroup.subtree_control", leaf = folder + "/" + kLeaf;
+  auto hand_down = [&] {
+    // in this order: beside processes pids alone would be granted, for threads, and memory refused for that
+    if (!write_line(control, "+memory")) return false;
+    write_line(control, "+pids");
+    return true;
+  };
+  for (int i = 0; i < 10; ++i) {  // a process may fork while we look
+    if (hand_down()) return true;
+    const int problem = errno;
+    std::vector<std::string> pids;
+    std::istringstream in(contents(folder + "/cgroup.procs"));
+    for (std::string pid; in >> pid;) pids.push_back(pid);
+    const bool alone = pids.size() == 1 && pids[0] == std::to_string(getpid());
+    if (problem != EBUSY || (!alone && !delegated(folder))) {
+      refusal = fmt::format("{} does not hand the memory controller down ({})", folder,
+                            problem == EBUSY ? "other processes live in it" : strerror(problem));
+      return false;
+    }
+    if (mkdir(leaf.c_str(), 0755) != 0 && errno != EEXIST) break;
+    for (const std::string& pid : pids) write_line(leaf + "/cgroup.procs", pid);
+  }
+  refusal = fmt::format("{} cannot be made to hand the memory controller down", folder);
+  return false;
 }
 
 int open_to_read(const std::string& path) {
@@ -145,36 +227,23 @@ bool CgroupHome::look_for_v1(const std::string& mounts, const std::string& group
 }
 
 bool CgroupHome::look_for_v2(const std::string& mounts, const std::string& groups) {
-  const auto folder = own_folder(mounts, groups, "cgroup2", "");
-  if (!folder) return false;
-  auto has = [&](const char* file, const char* name) {
-    std::istringstream in(contents(*folder + file));
-    for (std::string word; in >> word;)
-      if (word == name) return true;
-    return false;
-  };
-  if (!has("/cgroup.controllers", "memory")) return false;  // a hybrid machine: version 1 has it
-  if (!can_make(*folder)) {
-    refusal_ = fmt::format("{} cannot be written ({})", *folder, strerror(errno));
-    return false;
-  }
-  if (!has("/cgroup.subtree_control", "memory") &&
-      !write_line(*folder + "/cgroup.subtree_control", "+memory +pids")) {
-    // A group with processes of its own cannot hand controllers down. When they are only ourselves we move.
-    std::istringstream in(contents(*folder + "/cgroup.procs"));
-    bool alone = true;
-    for (pid_t pid; in >> pid;) alone = alone && pid == getpid();
-    const std::string leaf = fmt::format("{}/cohort-worker-{}", *folder, getpid());
-    if (!alone || (mkdir(leaf.c_str(), 0755) != 0 && errno != EEXIST) ||
-        !write_line(leaf + "/cgroup.procs", std::to_string(getpid())) ||
-        !write_line(*folder + "/cgroup.subtree_control", "+memory +pids")) {
-      refusal_ = fmt::format("{} does not hand the memory controller down ({})", *folder,
-                             alone ? strerror(errno) : "other processes live in it");
-      return false;
-    }
+  const auto own = own_folder(mounts, groups, "cgroup2", "");
+  if (!own) return false;
+  std::string folder = *own;
+  if (folder.ends_with(std::string("/") + kLeaf)) folder.resize(folder.size() - strlen(kLeaf) - 1);
+  if (!has_word(folder + "/cgroup.controllers", "memory"))
+    return false;  // a hybrid machine: version 1 has it
+  if (!can_make(folder)) refusal_ = fmt::format("{} cannot be written ({})", folder, strerror(errno));
+  const bool within = hands_down(folder) || (refusal_.empty() && make_room(folder, refusal_));
+  if (!within || !can_move_into(folder)) {
+    // A user's or root's processes often live beside groups that may be made: systemd's slices hand controllers down.
+    if (within) refusal_ = fmt::format("no process may be moved into a group of {}", folder);
+    do folder = folder.substr(0, folder.rfind('/'));
+    while (is_group(folder) && !(hands_down(folder) && can_move_into(folder)));
+    if (!is_group(folder)) return false;
   }
   v2_ = true;
-  places_.push_back({*folder, true, true, has("/cgroup.subtree_control", "pids")});
+  places_.push_back({folder, true, true, has_word(folder + "/cgroup.subtree_control", "pids")});
   found_ = fmt::format("v2: memory, cpu time{}", places_[0].pids ? ", pids" : "");
   return true;
 }

@@ -1,6 +1,7 @@
 #include "reward/sandbox/filter.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <seccomp.h>
 #include <string.h>
@@ -42,6 +43,19 @@ constexpr const char* kUnknown[] = {"io_uring_setup", "io_uring_enter", "io_urin
                                     // glibc then uses clone, whose flags a filter can read
                                     "clone3"};
 
+// What is looked for by path and no Landlock holds: of other files than a program's own, where their owner is who it
+// runs as. By descriptor they stay allowed, and Landlock gives descriptors of its own files only.
+constexpr const char* kByPath[] = {"chmod",       "fchmodat",     "fchmodat2",     "chown",
+                                   "lchown",      "fchownat",     "utime",         "utimes",
+                                   "futimesat",   "setxattr",     "lsetxattr",     "setxattrat",
+                                   "removexattr", "lremovexattr", "removexattrat", "file_setattr",
+                                   "truncate"};  // held from Landlock's third version on
+
+// Whose first argument names a process: 0 is oneself.
+constexpr const char* kOfProcess[] = {"prlimit64",      "sched_setaffinity", "sched_setscheduler",
+                                      "sched_setparam", "sched_setattr",     "migrate_pages",
+                                      "move_pages"};
+
 constexpr unsigned long kTerminalCalls[] = {TIOCSTI,    // types into a terminal
                                             TIOCLINUX,  // pastes into a console
                                             TIOCSETD,   // loads line disciplines
@@ -73,12 +87,36 @@ std::vector<sock_filter> make_filter(bool process_isolation) {
   for (unsigned long call : kTerminalCalls)
     seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
                      SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffUL, call));
+  // Init is of the same user as the program whose limits it holds.
+  for (const char* name : kOfProcess)
+    if (const int number = seccomp_syscall_resolve_name(name); number != __NR_SCMP_ERROR)
+      seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), number, 1, SCMP_A0(SCMP_CMP_NE, 0));
+  for (const char* name : {"setpriority", "ioprio_set"}) {  // which, who
+    const scmp_datum_t process = name[0] == 's' ? 0 : 1;
+    const int number = seccomp_syscall_resolve_name(name);
+    seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), number, 1, SCMP_A0(SCMP_CMP_NE, process));
+    seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), number, 1, SCMP_A1(SCMP_CMP_NE, 0));
+  }
   if (process_isolation) {
     seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket), 0);
     deny(filter.get(), "setsid", EPERM);
     deny(filter.get(), "setpgid", EPERM);
     deny(filter.get(), "kill", EPERM);  // of others; raise() and abort() use tgkill
-    deny(filter.get(), "pidfd_send_signal", EPERM);
+    for (const char* name : {"pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "tkill"})
+      deny(filter.get(), name, EPERM);
+    for (const int command : {F_SETOWN, F_SETOWN_EX})  // signals of files to others
+      seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(fcntl), 1,
+                       SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffUL, static_cast<scmp_datum_t>(command)));
+    for (const char* name : kByPath) deny(filter.get(), name, EPERM);
+    seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(utimensat), 1,
+                     SCMP_A1(SCMP_CMP_NE, 0));  // without a path it is futimens()
+    // Before its third version Landlock lets a file be emptied by opening it to read.
+    constexpr scmp_datum_t how = O_ACCMODE | O_TRUNC, empties = O_RDONLY | O_TRUNC;
+    seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(open), 1,
+                     SCMP_A1(SCMP_CMP_MASKED_EQ, how, empties));
+    seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(openat), 1,
+                     SCMP_A2(SCMP_CMP_MASKED_EQ, how, empties));
+    deny(filter.get(), "openat2", ENOSYS);
   } else {
     seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket), 1,
                      SCMP_A0(SCMP_CMP_NE, AF_UNIX));

@@ -17,6 +17,8 @@
 namespace cohort::sandbox {
 namespace {
 
+constexpr int64_t kStackBytes = 64 << 20;
+
 [[noreturn]] void fail(int socket, uint64_t id, Status::Step step, int detail = 0) {
   Reply failed{};
   failed.kind = Reply::failed;
@@ -43,7 +45,7 @@ void set_limits(const JobWire& job, bool watched, bool cgroup) {
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_FSIZE, job.file_bytes);
   limit(RLIMIT_NOFILE, job.open_files);
-  limit(RLIMIT_STACK, 64 << 20);
+  limit(RLIMIT_STACK, kStackBytes);
   limit(RLIMIT_MEMLOCK, 0);
   limit(RLIMIT_MSGQUEUE, 0);
   limit(RLIMIT_NICE, 0);
@@ -52,7 +54,10 @@ void set_limits(const JobWire& job, bool watched, bool cgroup) {
   limit(RLIMIT_NPROC, job.user_processes);
   // Address space is a poor measure of memory. A memory cgroup makes it needless, with the watch alone it is the
   // backstop between two looks, and without either it is all there is.
-  if (!cgroup) limit(RLIMIT_AS, watched ? 2 * job.memory_bytes + (1LL << 30) : job.memory_bytes);
+  // Threads reserve a whole stack each.
+  if (!cgroup)
+    limit(RLIMIT_AS,
+          watched ? 2 * job.memory_bytes + (1LL << 30) + job.processes * kStackBytes : job.memory_bytes);
 }
 
 bool drop_privileges() {

@@ -1,6 +1,8 @@
 // Training speed of the GPU learner: an update of some micro-batches of 4k-token sequences, random weights and tokens.
 //   learner_gpu_bench [--model 0.5b|1.5b] [--length 4096] [--tokens 16384] [--micro-batches 4] [--updates 5]
 //                     [--recompute none|layer]
+// Under mpirun with several ranks, a GPU each, every rank has its own --tokens and --micro-batches; the figures are of all of
+// them, the MFU against all GPUs.
 // MFU counts 6 P a token plus causal attention (6 · layers · heads · head_dim · length), no recomputation, against the
 // H100's 989 TFLOP/s of dense bf16. tests/bench/learner_peer.py is transformers' training step on the same shapes.
 #include <cuda_runtime_api.h>
@@ -69,7 +71,9 @@ int bench(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   const ModelConfig config = shape(model);
-  Collectives ranks;
+  const MpiSession mpi;
+  Collectives ranks = mpi.world();
+  const auto size = static_cast<double>(ranks.size());
   Policy policy(config, "cuda", "bfloat16", true, recompute);
   const gpu::Memory before = gpu::memory();
   const WeightSet weights = made_up_weights(config);
@@ -78,7 +82,7 @@ int bench(int argc, char** argv) {
   const auto updater = make_updater(options, policy, ranks, 1000);
   updater->start(weights);
 
-  std::mt19937 random(1);
+  std::mt19937 random(1 + static_cast<unsigned>(ranks.rank()));
   std::vector<PackedBatch> packs(static_cast<size_t>(micro));
   for (PackedBatch& pack : packs)
     for (int64_t at = 0; at < tokens; at += length) {
@@ -86,9 +90,10 @@ int bench(int argc, char** argv) {
       for (int32_t& id : ids) id = static_cast<int32_t>(random() % 150000);
       pack.add(std::span(ids).first(1), std::span(ids).subspan(1));
     }
-  const double targets = static_cast<double>(packs[0].rows.size()) * static_cast<double>(micro);
+  const double targets = static_cast<double>(packs[0].rows.size()) * static_cast<double>(micro) * size;
   double loss = 0, forward_backward_s = 0, update_s = 0;
   const auto update = [&] {
+    ranks.barrier();
     const auto began = Clock::now();
     policy.zero_gradients();
     loss = 0;
@@ -117,7 +122,7 @@ int bench(int argc, char** argv) {
     passes.push_back(forward_backward_s), steps.push_back(update_s);
   }
   for (auto* v : {&times, &passes, &steps}) std::sort(v->begin(), v->end());
-  const double median = times[times.size() / 2], per_update = static_cast<double>(tokens * micro);
+  const double median = times[times.size() / 2], per_update = static_cast<double>(tokens * micro) * size;
   const double flops =
       6.0 * static_cast<double>(config.num_parameters()) +
       6.0 * static_cast<double>(config.num_layers * config.num_heads * config.head_dim * length);
@@ -128,20 +133,22 @@ int bench(int argc, char** argv) {
       static_cast<double>(policy.activation_bytes(tokens, static_cast<int64_t>(packs[0].rows.size())));
   const gpu::Memory after = gpu::memory();
   constexpr double kGiB = 1 << 30;
+  if (!ranks.is_root()) return 0;
   fmt::print(
-      "cohort {} recompute={} {}x{} tokens: {:.0f} tokens/s (update {:.1f} ms, {:.1f} to {:.1f}), {:.1f} "
+      "cohort {} {:.0f} rank(s) recompute={} {}x{} tokens: {:.0f} tokens/s (update {:.1f} ms, {:.1f} to "
+      "{:.1f}), {:.1f} "
       "TFLOP/s, MFU {:.3f}; "
       "passes {:.1f} ms, AdamW {:.1f} ms; loss {:.3f} -> {:.3f}\n",
-      model, recompute, micro, tokens, tokens_s, 1e3 * median, 1e3 * times.front(), 1e3 * times.back(),
-      flops * tokens_s / 1e12, flops * tokens_s / 989e12, 1e3 * passes[passes.size() / 2],
+      model, size, recompute, micro, tokens, tokens_s, 1e3 * median, 1e3 * times.front(), 1e3 * times.back(),
+      flops * tokens_s / 1e12, flops * tokens_s / 989e12 / size, 1e3 * passes[passes.size() / 2],
       1e3 * steps[steps.size() / 2], first_loss, loss);
   fmt::print(
       "  memory: weights {:.2f} + gradients {:.2f} + master and moments {:.2f} + activations {:.2f} = {:.2f} "
       "GiB expected; "
       "peak of tensors {:.2f} + optimizer {:.2f} = {:.2f} GiB; taken from the GPU {:.2f} GiB\n",
-      2 * flat / kGiB, 4 * flat / kGiB, 12 * flat / kGiB, activations / kGiB,
-      (18 * flat + activations) / kGiB, peak / kGiB, 12 * flat / kGiB, (peak + 12 * flat) / kGiB,
-      (static_cast<double>(before.total - after.free)) / kGiB);
+      2 * flat / kGiB, 4 * flat / kGiB, 12 * flat / size / kGiB, activations / kGiB,
+      ((6 + 12 / size) * flat + activations) / kGiB, peak / kGiB, 12 * flat / size / kGiB,
+      (peak + 12 * flat / size) / kGiB, (static_cast<double>(before.total - after.free)) / kGiB);
   return 0;
 }
 

@@ -2,10 +2,13 @@
 // the row promises, and the machine is compared before and after.
 #include "contract.h"
 
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -26,6 +29,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr uid_t kOrdinaryUser = 61987;  // nobody's
 constexpr const char* kSecret = "cohort-secret-5b0e";
 
 // A folder of the host with a file nobody inside may read.
@@ -54,11 +58,15 @@ struct AbstractListener {
   ~AbstractListener() { close(fd); }
 };
 
-// Limits so tight that every program here meets one soon.
+// Limits so tight that every program here meets one soon; an emulated machine needs more time to get as far.
+double slowness() {
+  const char* times = getenv("COHORT_CONTRACT_SLOWNESS");
+  return times ? atof(times) : 1;
+}
 constexpr const char* kOptions =
-    "whole_completion = true\n{}\n[limits]\nwall_s = 1.5\ncpu_s = 1\nmemory_mb = 128\noutput_kb = "
+    "whole_completion = true\n{}\n[limits]\nwall_s = {}\ncpu_s = {}\nmemory_mb = 128\noutput_kb = "
     "256\nfile_mb = 8\n"
-    "processes = 32\n[compile]\nwall_s = 60\ncpu_s = 3\nmemory_mb = 512\noutput_kb = 256\nfile_mb = "
+    "processes = 32\n[compile]\nwall_s = {}\ncpu_s = {}\nmemory_mb = 512\noutput_kb = 256\nfile_mb = "
     "64\nprocesses = 16\n";
 
 class Graders {
@@ -66,7 +74,10 @@ class Graders {
   Grader& with(const std::string& options) {
     const std::lock_guard lock(mutex_);
     auto& grader = graders_[options];
-    if (!grader) grader = make_code_grader(TomlTable::parse(fmt::format(kOptions, options), "contract"));
+    const double slow = slowness();
+    if (!grader)
+      grader = make_code_grader(TomlTable::parse(
+          fmt::format(kOptions, options, 1.5 * slow, 1.0 * slow, 60 * slow, 3 * slow), "contract"));
     return *grader;
   }
 
@@ -129,19 +140,24 @@ std::vector<std::string> run_all(const std::vector<ContractCase>& cases, const s
   return wrong;
 }
 
+// Of these groups only, where the environment names some ("Memory,Crash").
 std::vector<ContractCase> cases(const HostFolder& folder) {
-  return read_contract(COHORT_SOURCE_DIR "/tests/reward/contract", folder.secret());
+  std::vector<ContractCase> all = read_contract(COHORT_SOURCE_DIR "/tests/reward/contract", folder.secret());
+  if (const char* groups = getenv("COHORT_CONTRACT_GROUPS"))
+    std::erase_if(all, [&](const ContractCase& c) { return strstr(groups, c.group.c_str()) == nullptr; });
+  return all;
 }
 
 TEST(Contract, EveryRowHoldsAndLeavesNothing) {
   const HostFolder folder;
   const AbstractListener listener;
   const std::vector<ContractCase> all = cases(folder);
-  ASSERT_GE(all.size(), 53u);
+  ASSERT_GE(all.size(), getenv("COHORT_CONTRACT_GROUPS") ? 20u : 53u);
   // what a process makes once at its first use is made now
   std::vector<ContractCase> once = {all.front()};
   for (const ContractCase& c : all)
-    if (c.name == "eq_always_agrees") once.push_back(c);  // the warm interpreter
+    if (once.size() < 2 && c.language == "python" && c.take.empty())
+      once.push_back(c);  // the warm interpreter
   run_all(once, "", sandbox::Want::automatic);
   const HostState before = HostState::now();
   for (const std::string& wrong : run_all(all, "", sandbox::Want::automatic)) EXPECT_EQ(wrong, "");
@@ -170,6 +186,28 @@ TEST(Contract, TheFallbackHoldsItAsFarAsThePageSays) {
   for (const std::string& wrong : run_all(all, "isolation = \"process\"", sandbox::Want::process))
     EXPECT_EQ(wrong, "");
   EXPECT_EQ(HostState::now().added_since(before), "");
+}
+
+// Root's programs run as nobody, an ordinary user's as that user, whose files and processes there are more of; it
+// often has no control groups either.
+TEST(Contract, HoldsForAnOrdinaryUser) {
+  if (geteuid() != 0) GTEST_SKIP() << "the other tests are run by one";
+  const HostFolder home;
+  chown(home.path.c_str(), kOrdinaryUser, kOrdinaryUser);
+  const pid_t child = fork();
+  if (child == 0) {
+    setenv("HOME", home.path.c_str(), 1);
+    setenv("COHORT_CONTRACT_GROUPS", "Memory, Crash, No effect outside", 1);
+    if (setgroups(0, nullptr) == 0 && setresgid(kOrdinaryUser, kOrdinaryUser, kOrdinaryUser) == 0 &&
+        setresuid(kOrdinaryUser, kOrdinaryUser, kOrdinaryUser) == 0 &&
+        access(COHORT_SOURCE_DIR "/tests/reward/contract/cases.toml", R_OK) == 0)
+      execl("/proc/self/exe", "reward_contract_test", "--gtest_filter=*EveryRow*:*TheFallback*", nullptr);
+    _exit(77);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "another user cannot see this checkout";
+  EXPECT_EQ(status, 0);
 }
 
 // title → verdict, by group, from the table between the two marks.

@@ -46,6 +46,12 @@ TEST(RewardList, MistakesNameFileLineAndKey) {
   EXPECT_THAT(error_of("[[reward]]\nkind = \"format\"\n[[reward]]\nkind = \"format\"\n"),
               HasSubstr("two rewards"));
   EXPECT_THROW(make_reward_list({}), Error);
+  try {
+    check_kind("maths", "--reward");
+    ADD_FAILURE() << "maths is no kind";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), AllOf(testing::StartsWith("--reward = \"maths\""), HasSubstr("\"math\"")));
+  }
 }
 
 }  // namespace

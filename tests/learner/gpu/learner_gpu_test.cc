@@ -8,6 +8,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "learner/gpu/runtime.h"
 #include "learner/gpu/shards_gpu.h"
@@ -433,29 +434,66 @@ TEST(GpuLearner, ExchangesOverNcclGiveTheSameUpdate) {
   }
 }
 
-// NCCL takes one rank a GPU, so this needs two.
+// NCCL takes one rank a GPU, so these need two.
+#define NEEDS_TWO_GPUS() \
+  NEEDS_GPU();           \
+  if (gpu::device_count() < 2) GTEST_SKIP() << "needs two GPUs: NCCL refuses two ranks on one"
+
+// Trains with `ranks` ranks up to step `steps`, from the state in `checkpoints` ("": none is kept) when it holds one; the
+// float32 parameters.
+std::vector<float> train_with(int ranks, const std::string& dir, const std::string& dtype, int steps = 3,
+                              const std::string& checkpoints = "") {
+  const std::string out = dir + "/parameters";
+  fs::remove(out);
+  std::string command = build_folder() + "/tests/learner_rank sharded " + out + " cuda " + dtype;
+  if (!checkpoints.empty()) command += " " + checkpoints + " " + std::to_string(steps);
+  std::stringstream log;
+  const int code = mpirun(ranks, command, dir + "/log");
+  log << std::ifstream(dir + "/log").rdbuf();
+  EXPECT_EQ(code, 0) << log.str();
+  if (code != 0) return {};
+  std::vector<float> values(fs::file_size(out) / 4);
+  std::ifstream(out, std::ios::binary)
+      .read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(values.size() * 4));
+  return values;
+}
+double worst(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.empty() || a.size() != b.size()) return INFINITY;
+  double out = 0;
+  for (size_t i = 0; i < a.size(); ++i) out = std::max(out, static_cast<double>(std::abs(a[i] - b[i])));
+  return out;
+}
+
 TEST(GpuLearner, TwoRanksGiveTheUpdateOfOne) {
-  NEEDS_GPU();
-  if (gpu::device_count() < 2) GTEST_SKIP() << "needs two GPUs: NCCL refuses two ranks on one";
+  NEEDS_TWO_GPUS();
   const std::string dir = fs::temp_directory_path() / ("cohort-gpu-ranks-" + std::to_string(getpid()));
   fs::create_directories(dir);
   for (const auto& [dtype, tolerance] :
        std::vector<std::pair<std::string, double>>{{"float32", 1e-6}, {"bfloat16", 4e-3}}) {
-    std::vector<std::vector<float>> all;
-    for (int ranks : {1, 2}) {
-      const std::string out = dir + "/" + dtype + std::to_string(ranks);
-      ASSERT_EQ(mpirun(ranks, build_folder() + "/tests/learner_rank sharded " + out + " cuda " + dtype,
-                       dir + "/log"),
-                0);
-      all.emplace_back(fs::file_size(out) / 4);
-      std::ifstream(out, std::ios::binary)
-          .read(reinterpret_cast<char*>(all.back().data()),
-                static_cast<std::streamsize>(all.back().size() * 4));
+    const double difference = worst(train_with(1, dir, dtype), train_with(2, dir, dtype));
+    EXPECT_LE(difference, tolerance) << dtype;
+    std::printf("  %s: the largest difference of a parameter after 3 steps is %.2e\n", dtype.c_str(),
+                difference);
+  }
+  fs::remove_all(dir);
+}
+
+// Two ranks, one, two: each goes on from the checkpoint of the one before. One, two, one the other way round.
+TEST(GpuLearner, ACheckpointLoadsAtAnotherRankCount) {
+  NEEDS_TWO_GPUS();
+  const std::string dir = fs::temp_directory_path() / ("cohort-gpu-rank-state-" + std::to_string(getpid()));
+  fs::create_directories(dir);
+  for (const auto& [dtype, tolerance] :
+       std::vector<std::pair<std::string, double>>{{"float32", 1e-6}, {"bfloat16", 4e-3}}) {
+    const auto whole = train_with(1, dir, dtype, 3);
+    for (const int first : {1, 2}) {
+      const std::string state = dir + "/" + dtype + "-" + std::to_string(first);
+      train_with(first, dir, dtype, 1, state);
+      const auto second = train_with(3 - first, dir, dtype, 2, state);
+      const auto third = train_with(first, dir, dtype, 3, state);
+      EXPECT_LE(worst(third, whole), tolerance) << dtype << ", first " << first;
+      EXPECT_GT(worst(second, whole), 1e-4) << "the last step must show";
     }
-    double worst = 0;
-    for (size_t i = 0; i < all[0].size(); ++i)
-      worst = std::max(worst, static_cast<double>(std::abs(all[0][i] - all[1][i])));
-    EXPECT_LE(worst, tolerance) << dtype;
   }
   fs::remove_all(dir);
 }

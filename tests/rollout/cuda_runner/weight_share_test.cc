@@ -11,42 +11,16 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <random>
 #include <thread>
 
 #include "learner/gpu/weight_share.h"
 #include "rollout/model_runner.h"
 #include "tests/kernels/gpu.h"
+#include "tests/rollout/cuda_runner/test_weights.h"
 #include "transport/weights.h"
 
 namespace cohort {
 namespace {
-
-ModelConfig shape() {
-  ModelConfig c;
-  c.model_type = "llama";
-  c.vocab_size = 4096, c.hidden_size = 512, c.intermediate_size = 1024, c.num_layers = 8;
-  c.num_heads = 8, c.num_kv_heads = 2, c.head_dim = 64, c.max_position_embeddings = 2048;
-  return c;
-}
-
-// Random bf16 of about 0.1, other ones for every version: log-probs of two versions are far apart.
-WeightSet weights(Version version) {
-  WeightSet set;
-  set.manifest.version = version;
-  set.manifest.tensors = shape().tensors(DType::bf16);
-  const TensorSpec& last = set.manifest.tensors.back();
-  set.manifest.total_bytes = (last.offset + last.bytes + 63) / 64 * 64;
-  set.data.resize(set.manifest.total_bytes);
-  std::mt19937_64 rng(version);
-  for (const TensorSpec& t : set.manifest.tensors)
-    for (uint64_t i = 0; i < t.bytes / 2; ++i) {
-      const uint64_t r = rng();
-      reinterpret_cast<uint16_t*>(set.data.data() + t.offset)[i] =
-          uint16_t((r >> 63) << 15 | (121 + (r >> 20) % 4) << 7 | ((r >> 40) & 127));
-    }
-  return set;
-}
 
 int learner(const char* endpoint_file) {
   WeightServer server("tcp://127.0.0.1:0");
@@ -56,7 +30,7 @@ int learner(const char* endpoint_file) {
   std::optional<gpu::WeightShare> share;
   Version version = 0;
   for (std::string line; std::getline(std::cin, line);) {
-    const WeightSet whole = weights(++version);
+    const WeightSet whole = test_weights(++version);
     auto set = std::make_shared<WeightSet>();
     set->manifest = whole.manifest;
     if (!share) share.emplace(whole.data.size());
@@ -95,18 +69,6 @@ class Learner {
   FILE* pipe_;
 };
 
-std::unique_ptr<ModelRunner> runner() {
-  RunnerOptions o;
-  o.max_slots = 4, o.max_context = 256, o.device = "cuda", o.dtype = "bfloat16";
-  return make_cuda_runner(shape(), nullptr, o);
-}
-
-std::vector<float> scores_of(ModelRunner& r) {
-  std::vector<int32_t> tokens;
-  for (int i = 0; i < 100; ++i) tokens.push_back(i * 37 % 4096);
-  return r.score(tokens);
-}
-
 // Two runners may have found different product kernels to be the fastest, so their bits may differ.
 double distance(const std::vector<float>& a, const std::vector<float>& b) {
   if (a.size() != b.size() || a.empty()) return 1e9;
@@ -119,7 +81,7 @@ TEST(WeightShare, EveryVersionIsTheOneThatWasPublished) {
   NEEDS_GPU();
   Learner learner;
   ASSERT_FALSE(learner.endpoint.empty());
-  auto shared = runner(), fetched = runner();
+  auto shared = test_runner(), fetched = test_runner();
   ASSERT_FALSE(shared->share_device().empty());
   const ShareTaker taker{shared->share_device(), [&](const WeightManifest& m, const DeviceShare& s) {
                            return shared->stage_share(m, s);
@@ -133,7 +95,7 @@ TEST(WeightShare, EveryVersionIsTheOneThatWasPublished) {
     EXPECT_TRUE(set->data.empty()) << "it came as chunks";
     ASSERT_TRUE(shared->swap_weights());
     EXPECT_EQ(shared->version(), version);
-    fetched->stage_weights(std::make_shared<WeightSet>(weights(version)));
+    fetched->stage_weights(std::make_shared<WeightSet>(test_weights(version)));
     ASSERT_TRUE(fetched->swap_weights());
     const auto scores = scores_of(*shared);
     EXPECT_LT(distance(scores, scores_of(*fetched)), 0.02) << version;
@@ -147,9 +109,9 @@ TEST(WeightShare, WhatCannotBeTakenComesAsChunks) {
   Learner learner;
   ASSERT_FALSE(learner.endpoint.empty());
   learner.publish();
-  const auto whole = weights(1);
+  const auto whole = test_weights(1);
   for (const char* fault : {"checksum", "handle", "short handle"}) {
-    auto r = runner();
+    auto r = test_runner();
     int asked = 0;
     const ShareTaker taker{r->share_device(), [&](const WeightManifest& m, DeviceShare s) {
                              ++asked;

@@ -1,0 +1,28 @@
+// The words of a C or C++ text, as far as rewriting assertions needs them.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cohort::code {
+
+// A word or number, a literal, a comment or white space (skipped), or one other character.
+struct Token {
+  enum Kind { word, literal, skipped, other };
+  Kind kind = other;
+  size_t begin = 0, end = 0;
+};
+
+std::vector<Token> tokens_of(std::string_view text);
+std::string_view of(std::string_view text, const Token& token);
+// The index of the token behind the bracket that `open` opens, or the end.
+size_t behind_bracket(std::string_view text, const std::vector<Token>& all, size_t open);
+// The first from `i` on that is not skipped, or the end.
+size_t skip(const std::vector<Token>& all, size_t i);
+// Whether the word `i` is a function's name with its parameters and body, or label, behind it.
+bool defines_function(std::string_view text, const std::vector<Token>& all, size_t i);
+
+std::string replaced(std::string_view text, std::string_view what, std::string_view by);
+
+}  // namespace cohort::code

@@ -1,0 +1,50 @@
+// C++ scripts of assertions without a line of them in the program's process: the tests run in a jail of their own, where the
+// functions they call are stubs that ask the program, over a socket, with arguments and results by value.
+//
+// Data flow: program + loop that serves its functions → compiled; the binary says what their types are → stubs of those
+// types + tests → compiled (once for a group) → both run (pair.h) → how the tests' process ended, which never
+// holds anything of the program's but values.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "reward/code/python_tests.h"
+
+namespace cohort::code {
+
+class CppApart {
+ public:
+  // `word`: letters and digits that no program can know.
+  CppApart(std::string_view program, const TestSet& set, std::string_view tests, std::string word);
+
+  // Tests and program one after the other are tried with this: either has a result, or a reason why a stub cannot
+  // stand for its functions, and the compiler's words where it was the program that did not compile.
+  struct Outcome {
+    std::optional<TestResult> result;
+    std::string reason;
+    std::optional<Compiled> not_compiled;
+  };
+  Outcome run(const Toolchain& toolchain, const sandbox::Limits& limits,
+              const std::atomic<bool>& cancelled) const;
+
+  // For tests of this class.
+  const std::vector<std::string>& functions() const { return functions_; }
+
+ private:
+  std::string server() const;
+  std::string script(const std::vector<std::string>& shapes) const;
+  std::string with_word(std::string_view text) const;
+
+  const std::string_view program_, tests_;
+  const std::string word_;
+  std::vector<std::string> functions_;  // of the program, that the tests name
+};
+
+// `R(A, B)` as the stub numbered `index` of a function of that name; nothing where a type is none of the plain ones.
+std::optional<std::string> stub(const std::string& name, std::string_view shape, size_t index,
+                                const std::string& word);
+
+}  // namespace cohort::code

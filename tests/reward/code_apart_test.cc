@@ -1,0 +1,193 @@
+// C++ scripts of assertions that run in a process without the program: what they can use, and what no program can do there.
+#include <gmock/gmock.h>
+
+#include <fstream>
+
+#include "reward/code/cpp_apart.h"
+#include "tests/reward/code_fixture.h"
+
+namespace cohort {
+namespace {
+
+using namespace code_testing;
+using testing::HasSubstr;
+
+Grader& separate() {
+  static const std::unique_ptr<Grader> grader = make("cpp_tests = \"separate\"");
+  return *grader;
+}
+Verdict apart(const std::string& source, const std::string& tests, Grader& grader = separate()) {
+  return grade(source, {{"language", "cpp"}, {"test_code", tests}}, grader);
+}
+
+TEST(CodeApart, ValuesOfEveryKindGoThereAndBack) {
+  const std::string program = R"(
+#include <bits/stdc++.h>
+using namespace std;
+map<string, vector<int>> groups(map<string, vector<int>> m) { for (auto& [k, v] : m) v.push_back(1); return m; }
+unordered_map<int, string> names(unordered_map<int, string> m) { m[2] = "b"; return m; }
+tuple<int, double, string> three(pair<int, double> p, optional<string> s) { return {p.first, p.second, s.value_or("none")}; }
+const char* same(const char* s) { return s; }
+array<int, 3> row(array<int, 3> a) { a[0] = 9; return a; }
+vector<bool> flip(vector<bool> a) { a.flip(); return a; }
+set<vector<string>> sets(const set<vector<string>>& a) { return a; }
+multiset<char> letters(string s) { return {s.begin(), s.end()}; }
+optional<long long> maybe(unsigned long long x) { if (x) return static_cast<long long>(x); return nullopt; }
+void order(vector<int>& v, int& moves) { sort(v.begin(), v.end()); moves = 7; }
+list<deque<float>> deep(list<deque<float>> x) { return x; }
+bool even(int x) noexcept { return x % 2 == 0; }
+static int none() { return -1; }
+long double third(long double x) { return x / 3; }
+vector<vector<int>> grid(int n) { return vector<vector<int>>(n, vector<int>(n, n)); }
+const string& kept(const string& s) { static string k; return k = s + "!"; }
+string nul(string s) { return s + '\0' + s; }
+)";
+  const Verdict v = apart(program, R"(
+#undef NDEBUG
+#include <cassert>
+bool issame(vector<int> a, vector<int> b) { return a == b; }
+int main() {
+  auto candidate = groups;
+  assert((candidate({{"a", {1}}}) == map<string, vector<int>>{{"a", {1, 1}}}));
+  assert((names({{1, "a"}}) == unordered_map<int, string>{{1, "a"}, {2, "b"}}));
+  assert(three({1, 0.5}, nullopt) == make_tuple(1, 0.5, string("none")));
+  assert(three({1, 0.5}, "x") == make_tuple(1, 0.5, string("x")));
+  assert(strcmp(same("abc"), "abc") == 0);
+  assert(same(nullptr) == nullptr);
+  assert((row({1, 2, 3}) == array<int, 3>{9, 2, 3}));
+  assert(flip({true, false}) == (vector<bool>{false, true}));
+  assert(sets({{"q", "r"}}).begin()->at(1) == "r");
+  assert(letters("abca").count('a') == 2);
+  assert(maybe(0) == nullopt && maybe(1ull << 62) == 1ll << 62);
+  vector<int> v = {3, 1, 2};
+  int moves = 0;
+  order(v, moves);
+  assert(issame(v, {1, 2, 3}) && moves == 7);
+  assert(deep({{1.5f}, {}}).size() == 2);
+  assert(even(4) && !even(3));
+  assert(none() == -1);
+  assert(abs(third(1) - 1.0L / 3) < 1e-15);
+  assert(grid(3)[2][1] == 3 && grid(0).empty());
+  assert(kept("a") == "a!");
+  assert(nul("x") == string("x\0x", 3));
+  for (int i = 0; i < 200; ++i) assert(even(2 * i));
+}
+)");
+  EXPECT_EQ(v.kind, K::passed) << v.reason << v.evidence;
+  EXPECT_THAT(v.evidence, Not(HasSubstr("in_process")));
+}
+
+TEST(CodeApart, EveryEndHasItsVerdict) {
+  const std::string tests = "#include <assert.h>\n#include <stdexcept>\nint main() { assert(f(2) == 4); }";
+  auto verdict = [&](const std::string& body, const std::string& script = "") {
+    return apart("#include <stdexcept>\n#include <cstdlib>\n#include <vector>\nint f(int x) { " + body + " }",
+                 script.empty() ? tests : script);
+  };
+  EXPECT_EQ(verdict("return x * x;").kind, K::passed);
+  EXPECT_THAT(verdict("return x + 1;").reason, HasSubstr("f(2) == 4"));
+  EXPECT_EQ(verdict("return x + 1;").kind, K::failed);
+  EXPECT_EQ(verdict("exit(0);").kind, K::failed);
+  EXPECT_EQ(verdict("exit(3);").kind, K::candidate_crash);
+  EXPECT_EQ(verdict("abort();").kind, K::candidate_crash);
+  EXPECT_EQ(verdict("for (volatile int i = 0;; i = x);").kind, K::candidate_timeout);
+  EXPECT_EQ(verdict("static std::vector<char*> v; for (;;) { v.push_back((char*)calloc(1, 1 << 20)); "
+                    "for (int i = 0; i < 1 << 20; i += 4096) v.back()[i] = 1; }")
+                .kind,
+            K::candidate_memory);
+  EXPECT_EQ(verdict("return x").kind, K::compile_error);
+  EXPECT_EQ(verdict("throw std::out_of_range(\"far\");").kind, K::candidate_crash);
+  EXPECT_THAT(verdict("throw std::out_of_range(\"far\");").reason, HasSubstr("far"));
+  const std::string catches =
+      "#include <assert.h>\nint main() { try { f(1); assert(false); } catch (const std::out_of_range& e) { "
+      "assert(std::string(e.what()) == \"far\"); } }";
+  EXPECT_EQ(verdict("throw std::out_of_range(\"far\");", catches).kind, K::passed);
+  EXPECT_EQ(verdict("throw std::length_error(\"far\");", catches).kind, K::candidate_crash);
+  EXPECT_EQ(verdict("return x;", catches).kind, K::failed);
+  EXPECT_EQ(verdict("return x;", "int main() { return f(2) == 2 ? 0 : 1; }").kind, K::passed);
+  EXPECT_EQ(verdict("return x;", "int main() { return f(2) == 3 ? 0 : 1; }").kind, K::failed);
+}
+
+TEST(CodeApart, NoProgramFindsOrForgesItsTests) {
+  const std::string tests =
+      "#include <assert.h>\nint main() { assert(f(7) == 49000049); assert(f(8) == 64000064); }";
+  const std::string head =
+      "#include <unistd.h>\n#include <string.h>\n#include <stdio.h>\n#include <stdlib.h>\n";
+  const std::string frame =
+      "static void say(long n, const char* s, long have) { write(3, &n, 8); write(3, s, have); }\n";
+  for (const std::string& forged : std::vector<std::string>{
+           "int f(int) { return 0; }\n__attribute__((constructor)) static void c() { _exit(0); }",
+           frame + "int f(int) { say(5, \"\\0\\1\\1\\1\\1\", 5); _exit(0); }",
+           frame + "int f(int) { say(-1, \"\", 0); _exit(0); }",
+           frame + "int f(int) { say(1, \"\", 1); _exit(0); }",
+           frame + "int f(int) { say(300, \"\", 1); _exit(0); }",
+           frame +
+               "__attribute__((constructor)) static void c() { say(0, \"\", 0); }\nint f(int) { return 1; }",
+           "int f(int) { close(3); return 0; }",
+           "int f(int) { fputs(\"Assertion `x' failed.\\n\", stderr); puts(\"passed\"); return 0; }",
+           "int f(int) { kill(-1, 9); kill(getppid(), 9); return 0; }",
+           "struct B { bool operator==(B) const { return true; } };\nint f(int) { return 1; }\n"
+           "bool operator==(B, int) { return true; }",
+           "#define assert(x) ((void)0)\n#define NDEBUG\nint f(int) { return 1; }",
+           "int f(int) { char b[4096]; for (int fd = 0; fd < 64; ++fd) if (fd != 3) { long n = pread(fd, b, "
+           "sizeof b, 0); for (long i = 0; i + 8 < n; ++i) if (!memcmp(b + i, \"490000\", 6)) return "
+           "49000049; } "
+           "return 0; }",
+       }) {
+    const Verdict v = apart(head + "#include <signal.h>\n" + forged, tests);
+    EXPECT_TRUE(v.kind == K::failed || v.kind == K::candidate_crash)
+        << to_string(v.kind) << " " << v.reason << "\n"
+        << forged;
+  }
+  // an answer of more than was sent, and containers longer than their frame
+  for (const char* bytes :
+       {"\"\\0\\377\\377\\377\\377\\377\\377\\377\\177\", 9", "\"\\0\\2\\0\\0\\0\\0\\0\\0\\0x\", 10"}) {
+    const Verdict v = apart(head + frame + "#include <string>\nstd::string f(int) { say(sizeof(\"\") * 9, " +
+                                bytes + "); _exit(0); }",
+                            "#include <assert.h>\nint main() { assert(f(1) == \"xx\"); }");
+    EXPECT_EQ(v.kind, K::failed) << v.reason;
+  }
+}
+
+// The same program passes where it shares a process with its tests: this is what running apart is for.
+TEST(CodeApart, WhatIsInItsOwnMemoryIsFoundInProcessOnly) {
+  std::ifstream in(COHORT_SOURCE_DIR "/tests/reward/contract/script_finds_expected.cpp");
+  const std::string program((std::istreambuf_iterator<char>(in)), {});
+  const std::string tests = "#include <assert.h>\nint main() { assert(f(7) == \"answer-is-4711\"); }";
+  EXPECT_EQ(apart(program, tests).kind, K::failed);
+  EXPECT_EQ(apart(program, tests, shared()).kind, K::failed);
+  const auto in_process = make("cpp_tests = \"in_process\"");
+  const Verdict v = apart(program, tests, *in_process);
+  EXPECT_EQ(v.kind, K::passed) << v.reason;
+  EXPECT_THAT(v.evidence, HasSubstr("\"in_process\":true"));
+}
+
+TEST(CodeApart, WhatCannotBeCalledFromOutside) {
+  for (const char* program :
+       {"template <class T> T f(T x) { return x; }",
+        "int f(int x) { return x; }\ndouble f(double x) { return x; }",
+        "struct P { int x; bool operator==(int y) const { return x == y; } };\nP f(int x) { return {x}; }",
+        "struct S { int f(int x) { return x; } } s;\nint g(int x) { return s.f(x); }\n#define f(x) g(x)"}) {
+    const std::string tests = "#include <assert.h>\nint main() { assert(f(2) == 2); }";
+    const Verdict v = apart(program, tests, shared());
+    EXPECT_EQ(v.kind, K::passed) << v.reason << program;
+    EXPECT_THAT(v.evidence, HasSubstr("\"in_process\":true"));
+    const Verdict strict = apart(program, tests);
+    EXPECT_EQ(strict.kind, K::compile_error) << strict.reason << program;
+    EXPECT_THAT(strict.reason, HasSubstr("does not fit its tests"));
+  }
+}
+
+TEST(CodeApart, StubsHavePlainTypesOnly) {
+  EXPECT_EQ(code::stub("f", "int(const std::vector<int>&, double)", 2, "W").value(),
+            "int f(const std::vector<int>& a0, double a1) { return cohort_W::ask<int, const "
+            "std::vector<int>&, double>(2, a0, a1); }\n");
+  EXPECT_EQ(code::stub("f", "void()", 0, "W").value(), "void f() { return cohort_W::ask<void>(0); }\n");
+  EXPECT_TRUE(code::stub("f", "std::map<int, std::vector<int> >(std::pair<int, char>) noexcept", 0, "W"));
+  for (const char* shape : {"", "int", "P(int)", "int(P)", "std::vector<P>(int)", "int(int (*)(int))",
+                            "int(int); } int main() {(int)", "int(int a = system(1))", "int(\"x\")",
+                            "auto(int)", "std::function<int(int)>(int)"})
+    EXPECT_FALSE(code::stub("f", shape, 0, "W")) << shape;
+}
+
+}  // namespace
+}  // namespace cohort
