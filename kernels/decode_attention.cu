@@ -151,12 +151,13 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4)
   const int items = group + (has_new ? 2 : 0);
   constexpr int kRounds = (kRows + 2 + kWarps - 1) / kWarps;
   HeadPairs<kPairs> pairs[kRounds];
-  load_heads<kRounds, kPairs>(p.qkv, row_index, kDim, pairs, [&](int r) {
+#pragma unroll
+  for (int r = 0; r < kRounds; ++r) {
     const int item = warp + r * kWarps;
-    return item < group   ? kv_head * group + item
-           : item < items ? p.heads + (item - group) * p.kv.kv_heads + kv_head
-                          : -1;
-  });
+    const int head =
+        item < group ? kv_head * group + item : p.heads + (item - group) * p.kv.kv_heads + kv_head;
+    if (item < items) pairs[r].load(p.qkv, row_index, head, kDim);
+  }
 #pragma unroll
   for (int r = 0; r < kRounds; ++r) {
     const int item = warp + r * kWarps;

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/cuda_check.h"
+#include "kernels/rows.h"
 
 namespace cohort::cuda {
 
@@ -64,6 +65,12 @@ __device__ __forceinline__ uint32_t pack(float low, float high) {
   return *reinterpret_cast<uint32_t*>(&v);
 }
 
+__device__ __forceinline__ void widen(uint2 raw, float (&v)[4]) {
+  const bf16* e = reinterpret_cast<const bf16*>(&raw);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) v[j] = __bfloat162float(e[j]);
+}
+
 // Byte offset of a 16-byte chunk in a tile whose rows are kChunks chunks wide, so that the eight rows of an ldmatrix lie
 // in different banks.
 template <int kChunks>
@@ -76,6 +83,11 @@ __device__ __forceinline__ int swizzled(int row, int chunk) {
     return (row * kChunks + chunk) * 16;
 }
 
+__device__ __forceinline__ float power_of_2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ __forceinline__ float warp_sum(float v) {
 #pragma unroll
   for (int o = 16; o > 0; o >>= 1) v += __shfl_xor_sync(0xffffffffu, v, o);
@@ -87,18 +99,47 @@ __device__ __forceinline__ float warp_max(float v) {
   return v;
 }
 
-// Launches with checks. early: may begin while the kernel before it still runs (see the rule above).
+// 1 / rms of a row. The parts' order is fixed; all loads of a usual width are under way at once.
+__device__ __forceinline__ float row_scale(const RowScale& s, int row) {
+  if (!s.squares) return 1;
+  float sum = 0;
+  for (int first = 0; first < s.parts; first += 32) {
+    float part[32];
+#pragma unroll
+    for (int i = 0; i < 32; ++i)
+      part[i] = first + i < s.parts ? __ldcg(s.squares + int64_t(first + i) * s.rows + row) : 0.0f;
+#pragma unroll
+    for (int i = 0; i < 32; ++i) sum += part[i];
+  }
+  return rsqrtf(sum / float(s.width) + s.eps);
+}
+
+// Launches with checks. early: may begin while the kernel before it still runs (see the rule above). cluster: blocks along z.
+template <class... P, class... A>
+void launch_cluster(void (*kernel)(P...), dim3 grid, int cluster, dim3 block, size_t shared,
+                    cudaStream_t stream, bool early, A... arguments) {
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid, config.blockDim = block, config.dynamicSmemBytes = shared, config.stream = stream;
+  cudaLaunchAttribute attributes[2] = {};
+  const auto next = [&]() -> cudaLaunchAttribute& { return attributes[config.numAttrs++]; };
+  config.attrs = attributes;
+  if (early) {
+    cudaLaunchAttribute& a = next();
+    a.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    a.val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (cluster > 1) {
+    cudaLaunchAttribute& a = next();
+    a.id = cudaLaunchAttributeClusterDimension;
+    a.val.clusterDim = {1, 1, unsigned(cluster)};
+  }
+  CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, P(arguments)...));
+  CUDA_CHECK(cudaGetLastError());
+}
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, bool early,
             A... arguments) {
-  cudaLaunchConfig_t config = {};
-  config.gridDim = grid, config.blockDim = block, config.dynamicSmemBytes = shared, config.stream = stream;
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &attribute, config.numAttrs = early ? 1 : 0;
-  CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, P(arguments)...));
-  CUDA_CHECK(cudaGetLastError());
+  launch_cluster(kernel, grid, 1, block, shared, stream, early, arguments...);
 }
 
 }  // namespace cohort::cuda

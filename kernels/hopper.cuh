@@ -31,6 +31,27 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
       : "memory");
 }
 
+// ---- Clusters --------------------------------------------------------------------------------------------------------
+// By all threads of all blocks of the cluster. What a block's threads wrote to its shared memory before they met at a barrier of
+// their own is seen by the others after this one; no fence, which would wait for their writes to global memory.
+__device__ __forceinline__ void cluster_barrier() {
+  asm volatile("barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait;" ::: "memory");
+}
+// The same place in the shared memory of another block.
+__device__ __forceinline__ uint32_t peer_address(uint32_t address, int rank) {
+  uint32_t peer;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer) : "r"(address), "r"(rank));
+  return peer;
+}
+__device__ __forceinline__ float4 load_peer(uint32_t address) {
+  float4 v;
+  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+
 // ---- Tiled copies ----------------------------------------------------------------------------------------------------
 // The box of `map` at (column, row) into shared memory; `barrier` counts its bytes.
 __device__ __forceinline__ void copy_tile(uint32_t to, const CUtensorMap* map, uint32_t barrier, int column,

@@ -1,8 +1,7 @@
 #include <algorithm>
 #include <array>
 
-#include "kernels/hopper.cuh"
-#include "kernels/hopper_gemm.h"
+#include "kernels/gemm_epilogue.cuh"
 
 namespace cohort::cuda {
 namespace {
@@ -16,26 +15,24 @@ struct Ring {
   static constexpr int kBytes = kStages * kStage + 1024;  // tiles begin at multiples of 1024
 };
 
-struct Shape {
-  int m, n, k, k_split;
-  int64_t stride;
-  void* out;
-};
-
-// One warp keeps the ring filled, kGroups warpgroups multiply, 64 rows of weights each.
+// kGroups warpgroups multiply, 64 rows of weights each; one warp keeps the ring filled, one makes the rows' factors.
 template <int kGroups, int kColumns, int kStages, GemmOut kOut>
-__global__ void __launch_bounds__(kGroups * 128 + 32)
+__global__ void __launch_bounds__(kGroups * 128 + 64)
     hopper_gemm_kernel(const __grid_constant__ CUtensorMap weights,
-                       const __grid_constant__ CUtensorMap inputs, const Shape p) {
+                       const __grid_constant__ CUtensorMap inputs, const __grid_constant__ HopperGemmParams p,
+                       const int k_split) {
   using R = Ring<kGroups, kColumns, kStages>;
+  using E = Epilogue<kGroups, kColumns, kOut>;
+  static_assert(E::kBytes <= kStages * R::kStage);
   extern __shared__ unsigned char raw[];
   __shared__ __align__(8) uint64_t barriers[2 * kStages];
+  __shared__ float scales[kColumns];
   const uint32_t ring = (shared_address(raw) + 1023) & ~1023u;
   const auto full = [&](int s) { return shared_address(barriers + s); };
   const auto empty = [&](int s) { return shared_address(barriers + kStages + s); };
   // Blocks that share weights are neighbours, so that these come out of L2 the second time.
   const int column0 = blockIdx.x * kColumns, row0 = blockIdx.y * kGroups * 64, split = blockIdx.z;
-  const int k0 = split * p.k_split, steps = (min(p.k, k0 + p.k_split) - k0 + kStep - 1) / kStep;
+  const int k0 = split * k_split, steps = (min(p.k, k0 + k_split) - k0 + kStep - 1) / kStep;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
   if (threadIdx.x == 0) {
@@ -44,8 +41,13 @@ __global__ void __launch_bounds__(kGroups * 128 + 32)
   }
   __syncthreads();
 
+  if (warp > kGroups * 4) {
+    dependency_wait();
+    E::make_scales(p, column0, scales);
+    if (p.splits > 1) cluster_barrier(), cluster_barrier();  // those of Epilogue::finish
+    return;
+  }
   if (warp == kGroups * 4) {
-    if (lane != 0) return;
     const auto fetch_weights = [&](int step) {
       const int s = step % kStages;
       barrier_expect(full(s), R::kStage);
@@ -55,19 +57,27 @@ __global__ void __launch_bounds__(kGroups * 128 + 32)
       const int s = step % kStages;
       copy_tile(ring + s * R::kStage + R::kWeights, &inputs, full(s), k0 + step * kStep, column0);
     };
-    const int ahead = min(steps, kStages);
-    for (int step = 0; step < ahead; ++step) fetch_weights(step);
-    dependency_wait();
-    dependents_launch();
-    for (int step = 0; step < ahead; ++step) fetch_inputs(step);
-    for (int step = ahead; step < steps; ++step) {
-      barrier_wait(empty(step % kStages), (step / kStages - 1) & 1);
-      fetch_weights(step);
-      fetch_inputs(step);
+    if (lane == 0) {
+      const int ahead = min(steps, kStages);
+      for (int step = 0; step < ahead; ++step) fetch_weights(step);
+      dependency_wait();
+      dependents_launch();
+      for (int step = 0; step < ahead; ++step) fetch_inputs(step);
+      for (int step = ahead; step < steps; ++step) {
+        barrier_wait(empty(step % kStages), (step / kStages - 1) & 1);
+        fetch_weights(step);
+        fetch_inputs(step);
+      }
     }
+    __syncwarp();
+    if (p.splits > 1) cluster_barrier(), cluster_barrier();
     return;
   }
 
+  E epilogue{p, row0, column0};
+  epilogue.fetch_weights();
+  dependency_wait();
+  epilogue.fetch_inputs();
   const int group = warp / 4;
   float d[kColumns / 2];
   for (int step = 0; step < steps; ++step) {
@@ -85,27 +95,7 @@ __global__ void __launch_bounds__(kGroups * 128 + 32)
     }
   }
   multiply_wait<0>();
-  dependency_wait();  // long done; whoever read what is overwritten now is done too
-
-  const int n = row0 + group * 64 + warp % 4 * 16 + lane / 4;
-#pragma unroll
-  for (int j = 0; j < kColumns / 8; ++j)
-#pragma unroll
-    for (int c = 0; c < 2; ++c) {
-      const int m = column0 + j * 8 + lane % 4 * 2 + c;
-      if (m >= p.m) continue;
-      const float first = d[4 * j + c], second = d[4 * j + 2 + c];  // rows n and n + 8
-      if constexpr (kOut == GemmOut::swiglu) {
-        if (n < p.n)
-          static_cast<bf16*>(p.out)[int64_t(m) * (p.n / 2) + n / 16 * 8 + n % 8] =
-              __float2bfloat16_rn(first / (1.0f + __expf(-first)) * second);
-      } else {
-        float* row = static_cast<float*>(p.out) +
-                     (kOut == GemmOut::partial ? (int64_t(split) * p.m + m) * p.n : int64_t(m) * p.stride);
-        if (n < p.n) row[n] = first;
-        if (n + 8 < p.n) row[n + 8] = second;
-      }
-    }
+  epilogue.finish(d, reinterpret_cast<float*>(raw + (ring - shared_address(raw))), scales);
 }
 
 int split_length(int k, int splits) {
@@ -125,30 +115,43 @@ void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
   (void)raised;
   const dim3 grid(unsigned(p.m + kColumns - 1) / kColumns, unsigned(p.n + kGroups * 64 - 1) / (kGroups * 64),
                   unsigned(p.splits));
-  launch(kernel, grid, kGroups * 128 + 32, bytes, stream, early, tile_map(p.w, p.n, p.k, kGroups * 64),
-         tile_map(p.x, p.m, p.k, kColumns),
-         Shape{p.m, p.n, p.k, split_length(p.k, p.splits), p.stride, p.out});
+  launch_cluster(kernel, grid, p.splits, kGroups * 128 + 64, bytes, stream, early,
+                 tile_map(p.w, p.n, p.k, kGroups * 64), tile_map(p.x, p.m, p.k, kColumns), p,
+                 split_length(p.k, p.splits));
 }
 
 template <int kGroups, int kColumns, int kStages>
 void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
-  switch (p.kind) {
-    case GemmOut::partial:
-      return run<kGroups, kColumns, kStages, GemmOut::partial>(p, stream, early);
-    case GemmOut::full:
-      return run<kGroups, kColumns, kStages, GemmOut::full>(p, stream, early);
-    case GemmOut::swiglu:
-      return run<kGroups, kColumns, kStages, GemmOut::swiglu>(p, stream, early);
-  }
+  if constexpr (kGroups > 2)
+    return run<kGroups, kColumns, kStages, GemmOut::swiglu>(p, stream, early);
+  else
+    switch (p.kind) {
+      case GemmOut::rows:
+        return run<kGroups, kColumns, kStages, GemmOut::rows>(p, stream, early);
+      case GemmOut::residual:
+        return run<kGroups, kColumns, kStages, GemmOut::residual>(p, stream, early);
+      case GemmOut::swiglu:
+        return run<kGroups, kColumns, kStages, GemmOut::swiglu>(p, stream, early);
+      case GemmOut::logits:
+        return run<kGroups, kColumns, kStages, GemmOut::logits>(p, stream, early);
+    }
 }
 
-constexpr std::array<HopperGemmTile, 7> kTiles = {
-    {{1, 64, 6}, {1, 64, 12}, {2, 64, 4}, {1, 128, 4}, {2, 128, 3}, {2, 128, 6}, {2, 256, 4}}};
+// The last ones for gate-up, whose tiles then fill the chip about once at 256 or 512 rows.
+constexpr std::array<HopperGemmTile, 9> kTiles = {{{1, 64, 6},
+                                                   {1, 64, 12},
+                                                   {2, 64, 4},
+                                                   {1, 128, 4},
+                                                   {2, 128, 3},
+                                                   {2, 128, 6},
+                                                   {2, 256, 4},
+                                                   {3, 128, 5},
+                                                   {4, 128, 4}}};
 
 }  // namespace
 
-std::span<const HopperGemmTile> hopper_gemm_tiles() {
-  return kTiles;
+std::span<const HopperGemmTile> hopper_gemm_tiles(GemmOut kind) {
+  return std::span(kTiles).first(kind == GemmOut::swiglu ? kTiles.size() : 7);
 }
 
 HopperGemmTile hopper_gemm_default(int m) {
@@ -164,8 +167,12 @@ int hopper_gemm_splits(int n, int k, int multiprocessors) {
 
 void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStream_t stream, bool early) {
   const int length = split_length(p.k, p.splits);
-  if (p.m < 1 || p.n < 1 || p.k < 8 || p.k % 8 != 0 || (p.kind == GemmOut::swiglu && p.n % 16 != 0) ||
-      p.splits < 1 || (p.kind != GemmOut::partial && p.splits != 1) || (p.splits - 1) * length >= p.k)
+  const bool splits = p.kind == GemmOut::rows || p.kind == GemmOut::residual,
+             swiglu = p.kind == GemmOut::swiglu;
+  const int multiple = swiglu ? 16 : p.kind == GemmOut::logits ? 1 : 4;
+  if (p.m < 1 || p.n < 1 || p.k < 8 || p.k % 8 != 0 || p.n % multiple != 0 || p.splits < 1 ||
+      p.splits > (splits ? kMostGemmSplits : 1) || (p.splits - 1) * length >= p.k ||
+      (p.kind == GemmOut::logits && p.stride % 4 != 0))
     call_failed("a shape it does not do", "hopper_gemm", __FILE__, __LINE__);
   if (tile == kTiles[0]) return run<1, 64, 6>(p, stream, early);
   if (tile == kTiles[1]) return run<1, 64, 12>(p, stream, early);
@@ -174,6 +181,8 @@ void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStre
   if (tile == kTiles[4]) return run<2, 128, 3>(p, stream, early);
   if (tile == kTiles[5]) return run<2, 128, 6>(p, stream, early);
   if (tile == kTiles[6]) return run<2, 256, 4>(p, stream, early);
+  if (tile == kTiles[7] && swiglu) return run<3, 128, 5>(p, stream, early);
+  if (tile == kTiles[8] && swiglu) return run<4, 128, 4>(p, stream, early);
   call_failed("no such tile", "hopper_gemm", __FILE__, __LINE__);
 }
 

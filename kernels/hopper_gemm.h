@@ -1,48 +1,64 @@
 // Matrix products on Hopper's own instructions for the shapes of decoding, where reading the weights is most of the work:
 // y [m][n] = x [m][k] * w [n][k]^T, bf16 in, fp32 accumulation.
 //
-// Weights are the instruction's wide side: 64 or 128 of their rows a block against up to 256 rows of x. The copy engine
+// Weights are the instruction's wide side: 64 to 256 of their rows a block against up to 256 rows of x. The copy engine
 // fills a ring of tiles in shared memory and begins with the weights before the kernel that makes x has finished
-// (programmatic dependent launch), so that memory stays busy across a step's many short kernels. Epilogues: split-K partial
-// sums, which whoever reads them adds up, SwiGLU on interleaved gate and up rows, or plain rows. Every sum runs over k
-// in order, and which k a split covers depends on the weight's shape alone: a row's result does not depend on the others.
+// (programmatic dependent launch), so that memory stays busy across a step's many short kernels. The blocks that share a
+// tile's k (splits) are a cluster and add up in each other's shared memory. Every sum runs over k in order, and which k a
+// split covers depends on the weight's shape alone: a row's result does not depend on the others.
+//
+// RMSNorm is a factor a row and a factor a column, so no kernel of its own is needed between two products. The product before
+// it (residual) leaves the sum of squares of each row, 64 columns at a time, and the row times the norm's weights; the
+// product after it multiplies its sums by 1 / rms (RowScale).
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "kernels/rows.h"
+#include "kernels/sampler.h"
 
 namespace cohort::cuda {
 
 enum class GemmOut {
-  partial,  // fp32 [splits][m][n]
-  full,     // fp32 [m][stride]
-  swiglu,   // bf16 [m][n / 2], see kernels/swiglu.h for how w is interleaved
+  rows,      // bf16 [m][n] = y / rms + bias
+  residual,  // bf16 [m][n] += y + bias, and what the norm after it needs
+  swiglu,    // bf16 [m][n / 2] of y / rms, see kernels/swiglu.h for how w is interleaved
+  logits,    // fp32 [m][stride] = y / rms, and the sampler's pieces; out may be null
 };
 struct HopperGemmParams {
-  const __nv_bfloat16* x = nullptr;  // 16-byte aligned, as w
+  const __nv_bfloat16* x = nullptr;  // 16-byte aligned, as all of these
   const __nv_bfloat16* w = nullptr;
-  int m = 0, n = 0, k = 0;  // k a multiple of 8; swiglu: n a multiple of 16
-  int splits = 1;           // partial only, see hopper_gemm_splits()
+  int m = 0, n = 0, k = 0;  // k a multiple of 8; n of 4 (swiglu: 16; logits: any)
+  int splits = 1;           // rows and residual only, see hopper_gemm_splits()
   void* out = nullptr;
-  int64_t stride = 0;  // full only
-  GemmOut kind = GemmOut::partial;
+  GemmOut kind = GemmOut::rows;
+  RowScale scale;                       // all but residual
+  const __nv_bfloat16* bias = nullptr;  // rows, residual: [n] or null
+  // residual: where norm is not null
+  const __nv_bfloat16* norm = nullptr;  // [n]
+  __nv_bfloat16* scaled = nullptr;      // [m][n] = out * norm
+  float* squares = nullptr;             // [ceil(n / 64)][m]
+  // logits
+  int64_t stride = 0;         // a multiple of 4
+  const Row* rows = nullptr;  // [m], with pieces
+  // [m][ceil(n / piece)] or null; piece: rows of w a block takes, see HopperGemmTile. The arg max only for greedy rows.
+  SamplerPiece* pieces = nullptr;
 };
-// Which kernel: rows of w and of x a block takes, and tiles in the ring.
+// Which kernel: rows of w (64 a warpgroup) and of x a block takes, and tiles in the ring.
 struct HopperGemmTile {
   int warpgroups = 1, columns = 64, stages = 6;
+  int piece() const { return warpgroups * 64; }
   auto operator<=>(const HopperGemmTile&) const = default;
 };
-std::span<const HopperGemmTile> hopper_gemm_tiles();
+std::span<const HopperGemmTile> hopper_gemm_tiles(GemmOut kind);
 // Without a measurement.
 HopperGemmTile hopper_gemm_default(int m);
 // How many splits fill the chip for a weight of this shape. None is empty.
 int hopper_gemm_splits(int n, int k, int multiprocessors);
-constexpr int kMostGemmSplits = 16;
+constexpr int kMostGemmSplits = 8;  // blocks of a cluster on any Hopper
 
 void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStream_t stream, bool early);
 

@@ -21,17 +21,10 @@ float rounded(float x) {
   return wide(__float2bfloat16_rn(x));
 }
 
-float qkv_at(const QkvSource& s, int64_t row, int column) {
-  if (s.whole) return wide(s.whole[row * s.width + column]);
-  float sum = 0;
-  for (int i = 0; i < s.splits; ++i) sum += s.partial[i * s.split_stride + row * s.width + column];
-  return s.bias ? sum + wide(s.bias[column]) : sum;
-}
-
 std::vector<float> head_of(const QkvSource& s, const RopeParams& rope, int64_t row, int position, int head,
                            int heads, int kv_heads, int d) {
   std::vector<float> x(static_cast<size_t>(d));
-  for (int i = 0; i < d; ++i) x[size_t(i)] = qkv_at(s, row, head * d + i);
+  for (int i = 0; i < d; ++i) x[size_t(i)] = wide(s.rows[row * s.width + head * d + i]);
   if (head >= heads + kv_heads) return x;
   if (const bf16* norm = head < heads ? rope.q_norm : rope.k_norm) {
     double sum = 0;
@@ -87,11 +80,17 @@ void write_kv(const KvPages& kv, const QkvSource& qkv, const RopeParams& rope, i
 
 }  // namespace
 
-void embed_reference(const Row* rows, int count, const bf16* embedding, int hidden, bf16* x) {
-  for (int r = 0; r < count; ++r)
-    for (int i = 0; i < hidden; ++i)
-      x[int64_t(r) * hidden + i] =
-          rows[r].slot < 0 ? __float2bfloat16_rn(0) : embedding[int64_t(rows[r].token) * hidden + i];
+void embed_reference(const EmbedParams& p) {
+  for (int r = 0; r < p.count; ++r)
+    for (int i = 0; i < p.hidden; ++i) {
+      const int64_t at = int64_t(r) * p.hidden + i;
+      const Row& row = p.rows[r];
+      p.x[at] = row.slot < 0 ? __float2bfloat16_rn(0) : p.embedding[int64_t(row.token) * p.hidden + i];
+      if (!p.norm) continue;
+      p.scaled[at] = __float2bfloat16_rn(wide(p.x[at]) * wide(p.norm[i]));
+      float& squares = p.squares[int64_t(i / 64) * p.count + r];
+      squares = (i % 64 == 0 ? 0 : squares) + wide(p.x[at]) * wide(p.x[at]);
+    }
 }
 
 void rms_norm_reference(const RmsNormParams& p) {
@@ -99,11 +98,7 @@ void rms_norm_reference(const RmsNormParams& p) {
     bf16* x = p.x + int64_t(r) * p.hidden;
     double squares = 0;
     for (int i = 0; i < p.hidden; ++i) {
-      float sum = 0;
-      for (int s = 0; s < p.splits; ++s) sum += p.partial[(int64_t(s) * p.rows + r) * p.hidden + i];
-      if (p.delta) sum += wide(p.delta[int64_t(r) * p.hidden + i]);
-      if (p.bias) sum += wide(p.bias[i]);
-      x[i] = __float2bfloat16_rn(wide(x[i]) + sum);
+      if (p.delta) x[i] = __float2bfloat16_rn(wide(x[i]) + wide(p.delta[int64_t(r) * p.hidden + i]));
       squares += double(wide(x[i])) * wide(x[i]);
     }
     const auto scale = float(1 / std::sqrt(squares / p.hidden + p.eps));
@@ -112,13 +107,21 @@ void rms_norm_reference(const RmsNormParams& p) {
   }
 }
 
-void swiglu_reference(const bf16* gate_up, int rows, int width, bf16* h) {
-  for (int r = 0; r < rows; ++r)
+float row_scale_reference(const RowScale& s, int row) {
+  double sum = 0;
+  for (int i = 0; i < s.parts; ++i) sum += s.squares[int64_t(i) * s.rows + row];
+  return s.squares ? float(1 / std::sqrt(sum / s.width + s.eps)) : 1.0f;
+}
+
+void swiglu_reference(const bf16* gate_up, const RowScale& scale, int rows, int width, bf16* h) {
+  for (int r = 0; r < rows; ++r) {
+    const float factor = row_scale_reference(scale, r);
     for (int i = 0; i < width; ++i) {
       const bf16* pair = gate_up + int64_t(r) * 2 * width + i / 8 * 16 + i % 8;
-      const float gate = wide(pair[0]), up = wide(pair[8]);
+      const float gate = wide(pair[0]) * factor, up = wide(pair[8]) * factor;
       h[int64_t(r) * width + i] = __float2bfloat16_rn(gate / (1 + std::exp(-gate)) * up);
     }
+  }
 }
 
 void rope_write_reference(const RopeWriteParams& p) {

@@ -1,17 +1,10 @@
 #include "kernels/device.cuh"
-#include "kernels/qkv_head.cuh"
 #include "kernels/rms_norm.h"
 
 namespace cohort::cuda {
 namespace {
 
 constexpr int kMostThreads = 1024;
-
-__device__ __forceinline__ void widen(uint2 raw, float (&v)[4]) {
-  const bf16* e = reinterpret_cast<const bf16*>(&raw);
-#pragma unroll
-  for (int j = 0; j < 4; ++j) v[j] = __bfloat162float(e[j]);
-}
 
 // One block a row, which it holds in registers between the two passes: four elements a thread at a time, kMost times.
 template <int kMost>
@@ -34,23 +27,10 @@ __global__ void __launch_bounds__(kMostThreads) rms_norm_kernel(RmsNormParams p)
     const int i = v * blockDim.x + threadIdx.x;
     if (i >= vectors) break;
     const uint2 raw = reinterpret_cast<const uint2*>(p.x + at)[i];
-    float added[4] = {}, other[4];
-    if (p.partial)
-      sum_splits(
-          reinterpret_cast<const float4*>(p.partial + at) + i, p.splits, int64_t(p.rows) * vectors,
-          [&](const float4& a) { added[0] += a.x, added[1] += a.y, added[2] += a.z, added[3] += a.w; });
-    if (p.delta) {
-      widen(reinterpret_cast<const uint2*>(p.delta + at)[i], other);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) added[j] += other[j];
-    }
-    if (p.bias) {
-      widen(reinterpret_cast<const uint2*>(p.bias)[i], other);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) added[j] += other[j];
-    }
     widen(raw, values[v]);
-    if (p.partial || p.delta || p.bias) {
+    if (p.delta) {
+      float added[4];
+      widen(reinterpret_cast<const uint2*>(p.delta + at)[i], added);
       uint2 out;
       bf16* o = reinterpret_cast<bf16*>(&out);
 #pragma unroll

@@ -10,10 +10,6 @@ namespace cohort::cuda {
 struct RmsNormParams {
   __nv_bfloat16* x = nullptr;  // [rows][hidden] residual stream, updated where there is something to add
   const __nv_bfloat16* delta = nullptr;  // [rows][hidden] or null
-  const float* partial =
-      nullptr;  // [splits][rows][hidden] of a split-K product, added up in this order; or null
-  int splits = 0;
-  const __nv_bfloat16* bias = nullptr;  // [hidden], added too; or null
   const __nv_bfloat16* weight = nullptr;
   float eps = 1e-6f;
   __nv_bfloat16* y = nullptr;

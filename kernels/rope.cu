@@ -4,34 +4,6 @@
 namespace cohort::cuda {
 namespace {
 
-// A warp a head; blocks of eight warps share a row's heads.
-template <int kPairs>
-__global__ void rope_write_kernel(RopeWriteParams p) {
-  dependency_wait();
-  dependents_launch();
-  const int row_index = blockIdx.x, head = blockIdx.y * 8 + threadIdx.x / 32, d = p.kv.head_dim;
-  const Row& row = p.rows[row_index];
-  if (row.slot < 0 || head >= p.heads + 2 * p.kv.kv_heads) return;
-  bf16* to;
-  if (head < p.heads) {
-    to = p.q + (int64_t(row_index) * p.heads + head) * d;
-  } else {
-    const int value = head >= p.heads + p.kv.kv_heads, kv_head = (head - p.heads) % p.kv.kv_heads;
-    const int32_t page = p.kv.table[row.slot * p.kv.table_stride + row.position / kPageTokens];
-    to = p.kv.head(page, value, kv_head) + row.position % kPageTokens * d;
-  }
-  HeadPairs<kPairs> pairs;
-  pairs.load(p.qkv, row_index, head, d);
-  if (head < p.heads + p.kv.kv_heads) {
-    float2 turns[kPairs];
-    load_turns(p.rope, row.position, d, turns);
-    if (const bf16* norm = head < p.heads ? p.rope.q_norm : p.rope.k_norm)
-      pairs.normalise(norm, p.rope.eps, d);
-    pairs.rotate(turns);
-  }
-  pairs.store(d, [to](int i, float v) { to[i] = __float2bfloat16_rn(v); });
-}
-
 __device__ __forceinline__ void widen(const uint4& raw, float (&v)[8]) {
   const bf16* e = reinterpret_cast<const bf16*>(&raw);
 #pragma unroll
@@ -41,9 +13,9 @@ __device__ __forceinline__ uint4 narrow(const float (&v)[8]) {
   return {pack(v[0], v[1]), pack(v[2], v[3]), pack(v[4], v[5]), pack(v[6], v[7])};
 }
 
-// The same where the product is whole: kThreads neighbours have a head, eight elements of each half a thread.
+// kThreads neighbours have a head, eight elements of each half a thread.
 template <int kThreads>
-__global__ void rope_write_whole_kernel(RopeWriteParams p) {
+__global__ void rope_write_kernel(RopeWriteParams p) {
   constexpr int kDim = kThreads * 16, kHalf = kDim / 2;
   dependency_wait();
   dependents_launch();
@@ -52,7 +24,7 @@ __global__ void rope_write_whole_kernel(RopeWriteParams p) {
   const int64_t row_index = item / all;
   if (row_index >= p.count || p.rows[row_index].slot < 0) return;  // a head's threads go together
   const Row& row = p.rows[row_index];
-  const bf16* from = p.qkv.whole + row_index * p.qkv.width + head * kDim + at;
+  const bf16* from = p.qkv.rows + row_index * p.qkv.width + head * kDim + at;
   float a[8], b[8];
   widen(*reinterpret_cast<const uint4*>(from), a), widen(*reinterpret_cast<const uint4*>(from + kHalf), b);
   if (head < p.heads + p.kv.kv_heads) {
@@ -92,22 +64,18 @@ __global__ void rope_write_whole_kernel(RopeWriteParams p) {
 }
 
 template <int kThreads>
-void run_whole(const RopeWriteParams& p, cudaStream_t stream, bool early) {
+void run(const RopeWriteParams& p, cudaStream_t stream, bool early) {
   const int64_t threads = int64_t(p.count) * (p.heads + 2 * p.kv.kv_heads) * kThreads;
-  launch(rope_write_whole_kernel<kThreads>, unsigned((threads + 255) / 256), 256, 0, stream, early, p);
+  launch(rope_write_kernel<kThreads>, unsigned((threads + 255) / 256), 256, 0, stream, early, p);
 }
 
 }  // namespace
 
 void rope_write(const RopeWriteParams& p, cudaStream_t stream, bool early) {
-  if (p.qkv.whole && p.kv.head_dim == 32) return run_whole<2>(p, stream, early);
-  if (p.qkv.whole && p.kv.head_dim == 64) return run_whole<4>(p, stream, early);
-  if (p.qkv.whole && p.kv.head_dim == 128) return run_whole<8>(p, stream, early);
-  const dim3 grid(unsigned(p.count), unsigned(p.heads + 2 * p.kv.kv_heads + 7) / 8);
-  auto kernel = p.kv.head_dim <= 64    ? rope_write_kernel<1>
-                : p.kv.head_dim <= 128 ? rope_write_kernel<2>
-                                       : rope_write_kernel<4>;
-  launch(kernel, grid, 256, 0, stream, early, p);
+  if (p.kv.head_dim == 32) return run<2>(p, stream, early);
+  if (p.kv.head_dim == 64) return run<4>(p, stream, early);
+  if (p.kv.head_dim == 128) return run<8>(p, stream, early);
+  call_failed("head_dim must be 32, 64 or 128", "rope_write", __FILE__, __LINE__);
 }
 
 }  // namespace cohort::cuda

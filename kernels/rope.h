@@ -17,7 +17,7 @@ struct RopeWriteParams {
   KvPages kv;
   __nv_bfloat16* q = nullptr;  // [count][heads * head_dim], rotated
 };
-// head_dim even, at most 256.
+// head_dim 32, 64 or 128.
 void rope_write(const RopeWriteParams& p, cudaStream_t stream, bool early);
 void rope_write_reference(const RopeWriteParams& p);
 

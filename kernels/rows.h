@@ -70,16 +70,20 @@ struct KvPages {
   }
 };
 
-// The output of the QKV product for a step's rows: bf16 with its bias already in it, or the fp32 partial sums of a
-// split-K product, which whoever reads them adds up in order, and then the bias.
+// The output of the QKV product for a step's rows, its bias in it.
 struct QkvSource {
-  const __nv_bfloat16* whole = nullptr;
-  const float* partial = nullptr;  // [splits][rows][width]
-  int splits = 0;
-  int64_t split_stride = 0;             // rows * width
-  const __nv_bfloat16* bias = nullptr;  // with partial; may be null
+  const __nv_bfloat16* rows = nullptr;  // [rows][width]
   int width = 0;                        // (heads + 2 kv_heads) * head_dim
 };
+
+// Sums of squares of rows, a part after the other, for 1 / sqrt(sum / width + eps) of each: the part of RMSNorm that a product
+// may leave to whoever reads its output. None: 1.
+struct RowScale {
+  const float* squares = nullptr;  // [parts][rows]
+  int parts = 0, rows = 0, width = 1;
+  float eps = 1e-6f;
+};
+float row_scale_reference(const RowScale& s, int row);  // on host memory
 
 // RoPE and, for Qwen3, the norm over each head's query and key.
 struct RopeParams {

@@ -29,30 +29,59 @@ __global__ void prepare_kernel(PrepareParams p) {
   }
 }
 
-__global__ void embed_kernel(const Row* rows, const bf16* embedding, int hidden, bf16* x) {
+// One block a row, eight neighbouring threads have 64 elements at a time.
+__global__ void embed_kernel(EmbedParams p) {
   dependency_wait();
   dependents_launch();
-  const Row& row = rows[blockIdx.x];
-  uint4* to = reinterpret_cast<uint4*>(x + int64_t(blockIdx.x) * hidden);
+  const int vectors = p.hidden / 8, row = blockIdx.x;
+  const int64_t at = int64_t(row) * vectors;
+  const bool padding = p.rows[row].slot < 0;
   const uint4* from =
-      row.slot < 0 ? nullptr : reinterpret_cast<const uint4*>(embedding + int64_t(row.token) * hidden);
-  for (int i = threadIdx.x; i < hidden / 8; i += blockDim.x) to[i] = from ? from[i] : uint4{0, 0, 0, 0};
+      reinterpret_cast<const uint4*>(p.embedding) + int64_t(padding ? 0 : p.rows[row].token) * vectors;
+  for (int first = 0; first < vectors; first += blockDim.x) {
+    const int i = first + threadIdx.x;
+    float squares = 0;
+    if (i < vectors) {
+      const uint4 raw = padding ? uint4{0, 0, 0, 0} : from[i];
+      reinterpret_cast<uint4*>(p.x)[at + i] = raw;
+      if (p.norm) {
+        const uint4 weights = reinterpret_cast<const uint4*>(p.norm)[i];
+        const bf16 *x = reinterpret_cast<const bf16*>(&raw), *w = reinterpret_cast<const bf16*>(&weights);
+        uint4 out;
+        bf16* o = reinterpret_cast<bf16*>(&out);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+          const float v = __bfloat162float(x[j]);
+          squares += v * v;
+          o[j] = __float2bfloat16_rn(v * __bfloat162float(w[j]));
+        }
+        reinterpret_cast<uint4*>(p.scaled)[at + i] = out;
+      }
+    }
+    if (!p.norm) continue;
+#pragma unroll
+    for (int o = 4; o > 0; o >>= 1) squares += __shfl_xor_sync(0xffffffffu, squares, o);
+    if (i % 8 == 0 && i < vectors) p.squares[int64_t(i / 8) * p.count + row] = squares;
+  }
 }
 
-__global__ void gather_kernel(const int32_t* index, const bf16* from, int hidden, bf16* to, const Row* rows,
-                              Row* rows_to) {
+__global__ void gather_kernel(GatherParams p) {
   dependency_wait();
   dependents_launch();
-  const int32_t source = index[blockIdx.x];
+  const int row = blockIdx.x;
+  const int32_t source = p.index[row];
   if (threadIdx.x == 0) {
     if (source >= 0)
-      rows_to[blockIdx.x] = rows[source];
+      p.rows_to[row] = p.rows[source];
     else
-      rows_to[blockIdx.x].slot = -1;
+      p.rows_to[row].slot = -1;
   }
-  const uint4* a = source < 0 ? nullptr : reinterpret_cast<const uint4*>(from + int64_t(source) * hidden);
-  uint4* b = reinterpret_cast<uint4*>(to + int64_t(blockIdx.x) * hidden);
-  for (int i = threadIdx.x; i < hidden / 8; i += blockDim.x) b[i] = a ? a[i] : uint4{0, 0, 0, 0};
+  const uint4* a = source < 0 ? nullptr : reinterpret_cast<const uint4*>(p.from + int64_t(source) * p.hidden);
+  uint4* b = reinterpret_cast<uint4*>(p.to + int64_t(row) * p.hidden);
+  for (int i = threadIdx.x; i < p.hidden / 8; i += blockDim.x) b[i] = a ? a[i] : uint4{0, 0, 0, 0};
+  for (int i = threadIdx.x; i < p.scale.parts; i += blockDim.x)
+    p.squares_to[int64_t(i) * p.count + row] =
+        source < 0 ? 0 : p.scale.squares[int64_t(i) * p.scale.rows + source];
 }
 
 // The last block does the table, the others a layer each.
@@ -78,14 +107,12 @@ void prepare_rows(const PrepareParams& p, cudaStream_t stream) {
   launch(prepare_kernel, (p.count + 127) / 128, 128, 0, stream, false, p);
 }
 
-void embed(const Row* rows, int count, const bf16* embedding, int hidden, bf16* x, cudaStream_t stream,
-           bool early) {
-  launch(embed_kernel, count, 128, 0, stream, early, rows, embedding, hidden, x);
+void embed(const EmbedParams& p, cudaStream_t stream, bool early) {
+  launch(embed_kernel, p.count, 128, 0, stream, early, p);
 }
 
-void gather_rows(const int32_t* index, int count, const bf16* from, int hidden, bf16* to, const Row* rows,
-                 Row* rows_to, cudaStream_t stream, bool early) {
-  launch(gather_kernel, count, 128, 0, stream, early, index, from, hidden, to, rows, rows_to);
+void gather_rows(const GatherParams& p, cudaStream_t stream, bool early) {
+  launch(gather_kernel, p.count, 128, 0, stream, early, p);
 }
 
 void share_slot(const ShareSlotParams& p, cudaStream_t stream) {

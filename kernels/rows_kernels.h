@@ -23,15 +23,32 @@ struct PrepareParams {
 // belong to (turn - 1) % 2 from then on.
 void prepare_rows(const PrepareParams& p, cudaStream_t stream);
 
-// x[i] = embedding[rows[i].token], zeros for padding. hidden a multiple of 8.
-void embed(const Row* rows, int count, const __nv_bfloat16* embedding, int hidden, __nv_bfloat16* x,
-           cudaStream_t stream, bool early);
-void embed_reference(const Row* rows, int count, const __nv_bfloat16* embedding, int hidden,
-                     __nv_bfloat16* x);
+// x[i] = embedding[rows[i].token], zeros for padding; with a norm also what the product after it needs, see GemmOut::residual.
+struct EmbedParams {
+  const Row* rows = nullptr;
+  int count = 0, hidden = 0;  // hidden: a multiple of 8
+  const __nv_bfloat16* embedding = nullptr;
+  __nv_bfloat16* x = nullptr;           // [count][hidden]
+  const __nv_bfloat16* norm = nullptr;  // [hidden] or null
+  __nv_bfloat16* scaled = nullptr;      // [count][hidden] = x * norm
+  float* squares = nullptr;             // [ceil(hidden / 64)][count]
+};
+void embed(const EmbedParams& p, cudaStream_t stream, bool early);
+void embed_reference(const EmbedParams& p);
 
-// to[i] = from[index[i]] (rows of `hidden` elements, a multiple of 8) and rows_to[i] = rows[index[i]]; padding for index -1.
-void gather_rows(const int32_t* index, int count, const __nv_bfloat16* from, int hidden, __nv_bfloat16* to,
-                 const Row* rows, Row* rows_to, cudaStream_t stream, bool early);
+// to[i] = from[index[i]] (rows of `hidden` elements, a multiple of 8), rows_to[i] = rows[index[i]], and the sums of squares
+// likewise where there are any; padding for index -1.
+struct GatherParams {
+  const int32_t* index = nullptr;
+  int count = 0, hidden = 0;
+  const __nv_bfloat16* from = nullptr;
+  __nv_bfloat16* to = nullptr;
+  const Row* rows = nullptr;
+  Row* rows_to = nullptr;
+  RowScale scale;
+  float* squares_to = nullptr;  // [scale.parts][count]
+};
+void gather_rows(const GatherParams& p, cudaStream_t stream, bool early);
 
 // `to` gets the first `whole` pages of `from` in its table, and where copy_to >= 0 that page after them, with the content of
 // copy_from in every layer. base: [layers][pages][page_elements].

@@ -5,18 +5,12 @@ namespace {
 
 constexpr int kThreads = 256, kBlocks = 4;       // of them on a multiprocessor
 constexpr int kEach = kSamplerPiece / kThreads;  // 16
-constexpr int kMaxPieces = 512;                  // a vocabulary of two million
+
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    sample_kernel(SamplerParams p, int pieces, int pieces_each) {
+    pieces_kernel(SamplerParams p, int pieces, int pieces_each) {
   __shared__ float tops[kThreads / 32];
   __shared__ int bests[kThreads / 32];
   __shared__ float warp_sums[kThreads / 32];
-  __shared__ double scratch[kThreads / 32];
-  __shared__ float sums[kMaxPieces], piece_tops[kMaxPieces];
-  __shared__ int piece_bests[kMaxPieces];
-  __shared__ int last_block, chosen_piece;
-  __shared__ double before_piece, whole;
-  __shared__ int chosen;
   dependency_wait();
   dependents_launch();
   const int row_index = blockIdx.y;
@@ -82,106 +76,203 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     }
     __syncthreads();  // before the warps' results are overwritten
   }
-  if (threadIdx.x == 0) {
-    __threadfence();
-    last_block = atomicAdd(p.counters + row_index, end - first) == pieces - (end - first);
-  }
-  __syncthreads();
-  if (!last_block) return;
-  __threadfence();
-  if (threadIdx.x == 0) p.counters[row_index] = 0;
-  if (row.truncates(p.vocab)) return;  // the second kernel's
+}
 
-  // The row's maximum, then the pieces' sums relative to it.
-  const SamplerPiece* all = p.pieces + int64_t(row_index) * pieces;
-  for (int i = threadIdx.x; i < pieces; i += kThreads) {
-    const int4 raw = __ldcg(reinterpret_cast<const int4*>(all + i));
-    piece_tops[i] = __int_as_float(raw.x), sums[i] = __int_as_float(raw.y), piece_bests[i] = raw.z;
+constexpr int kChoose = 512;
+constexpr int kMostEntries = 256;  // of a piece that is computed again
+
+// The logits of `count` ids from `first` on, by warps, several of them at once.
+__device__ __forceinline__ void compute_logits(const LogitProduct& p, int row, int64_t first, int count,
+                                               float scale, float* to) {
+  constexpr int kAtOnce = 8;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, vectors = p.width / 8;
+  const uint4* x = reinterpret_cast<const uint4*>(p.x) + int64_t(row) * vectors;
+  for (int begin = warp * kAtOnce; begin < count; begin += kChoose / 32 * kAtOnce) {
+    float sums[kAtOnce] = {};
+#pragma unroll 2
+    for (int v = lane; v < vectors; v += 32) {
+      uint4 w[kAtOnce];
+#pragma unroll
+      for (int u = 0; u < kAtOnce; ++u)
+        w[u] = reinterpret_cast<const uint4*>(p.w)[(first + min(begin + u, count - 1)) * vectors + v];
+      const uint4 mine = x[v];
+      const bf16* a = reinterpret_cast<const bf16*>(&mine);
+#pragma unroll
+      for (int u = 0; u < kAtOnce; ++u) {
+        const bf16* b = reinterpret_cast<const bf16*>(&w[u]);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) sums[u] += __bfloat162float(a[j]) * __bfloat162float(b[j]);
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) {
+      const float sum = warp_sum(sums[u]);
+      if (lane == 0 && begin + u < count) to[begin + u] = sum * scale;
+    }
   }
+}
+
+// One block a row: from its pieces to the token. Each thread adds up neighbouring pieces.
+__global__ void __launch_bounds__(kChoose) choose_kernel(SamplerParams p, int pieces) {
+  __shared__ float tops[kChoose / 32];
+  __shared__ int bests[kChoose / 32];
+  __shared__ double scratch[kChoose / 32];
+  __shared__ int first_thread, last_thread, chosen_piece, first_crossing, last_nonempty;
+  __shared__ double before_piece;
+  __shared__ float masses[kChoose];  // of the pieces of one thread, at most 2^21 / 64 / kChoose
+  __shared__ float computed[kMostEntries];
+  dependency_wait();
+  dependents_launch();
+  const int row_index = blockIdx.x;
+  const Row& row = p.rows[row_index];
+  if (row.slot < 0 || !row.sample || row.truncates(p.vocab)) return;  // the last: the second kernel's
+  const float scale = p.logits ? 1.0f : row_scale(p.product.scale, row_index);
+  const float inverse_temperature = row.greedy ? 1.0f : row.inverse_temperature;
+  const SamplerPiece* all = p.pieces + int64_t(row_index) * pieces;
+  const auto piece_at = [&](int i) {
+    const int4 raw = __ldcg(reinterpret_cast<const int4*>(all + i));
+    return SamplerPiece{__int_as_float(raw.x), __int_as_float(raw.y), raw.z, 0};
+  };
+
+  float top = kMinusInf;
+  int best = 0x7fffffff;
+  const auto take = [&](float t, int b) {
+    if (t > top || (t == top && b < best)) top = t, best = b;
+  };
+#pragma unroll 5
+  for (int i = threadIdx.x; i < pieces; i += kChoose) {
+    const SamplerPiece one = piece_at(i);
+    take(one.top, one.best);
+  }
+#pragma unroll
+  for (int o = 16; o > 0; o >>= 1) {
+    const float other = __shfl_xor_sync(0xffffffffu, top, o);
+    take(other, __shfl_xor_sync(0xffffffffu, best, o));
+  }
+  if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top, bests[threadIdx.x / 32] = best;
+  if (threadIdx.x == 0) first_thread = first_crossing = 0x7fffffff, last_thread = last_nonempty = -1;
   __syncthreads();
-  top = kMinusInf, best = 0x7fffffff;
-  for (int i = 0; i < pieces; ++i)
-    if (piece_tops[i] > top) top = piece_tops[i], best = piece_bests[i];
+#pragma unroll
+  for (int w = 0; w < kChoose / 32; ++w) take(tops[w], bests[w]);
   if (top == kMinusInf) {
     if (threadIdx.x == 0) deliver(p, row_index, row, -1, 0);
     return;
   }
-  for (int i = threadIdx.x; i < pieces; i += kThreads) {
-    const float t = piece_tops[i];
-    if (t != top)
-      sums[i] = t == kMinusInf || isinf(top) ? 0.0f : sums[i] * __expf((t - top) * inverse_temperature);
-  }
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    double mass = 0;
-    for (int i = 0; i < pieces; ++i) mass += sums[i];
-    whole = mass;
-    const double target = row.uniform * mass;
-    double before = 0;
-    int at = 0, last_nonempty = 0;
-    for (; at < pieces; ++at) {
-      if (sums[at] > 0) last_nonempty = at;
-      if (before + sums[at] > target) break;
-      before += sums[at];
-    }
-    if (at == pieces) at = last_nonempty, before = mass;  // rounding at the very end of the line
-    chosen_piece = at, before_piece = before;
-    chosen = -1;
-  }
-  __syncthreads();
-  if (row.greedy || row.forced >= 0) {
-    if (threadIdx.x == 0) {
-      const int32_t token = row.forced >= 0 ? row.forced : best;
-      deliver(p, row_index, row, token, float(scaled(logits[token], top, inverse_temperature) - log(whole)));
-    }
+
+  // The thread whose pieces hold the point, then the piece.
+  const auto mass_of = [&](const SamplerPiece& one) {  // relative to the row's maximum
+    if (one.top == top) return one.sum;
+    return one.top == kMinusInf || isinf(top) ? 0.0f
+                                              : one.sum * __expf((one.top - top) * inverse_temperature);
+  };
+  const int each = (pieces + kChoose - 1) / kChoose, begin = threadIdx.x * each,
+            end = min(pieces, begin + each);
+  double mine = 0;
+#pragma unroll 5
+  for (int i = begin; i < end; ++i) mine += mass_of(piece_at(i));
+  double whole;
+  const double before = block_prefix<double, kChoose>(mine, scratch, whole);
+  if (row.greedy && row.forced < 0) {
+    if (threadIdx.x == 0) deliver(p, row_index, row, best, float(-log(whole)));
     return;
   }
-  // Walk the piece: 16 neighbouring entries a thread.
-  const int64_t begin = int64_t(chosen_piece) * kSamplerPiece + threadIdx.x * kEach;
-  float e[kEach];
-  double mine = 0;
-#pragma unroll
-  for (int j = 0; j < kEach; ++j) {
-    const float x = begin + j < p.vocab ? scaled(logits[begin + j], top, inverse_temperature) : kMinusInf;
-    e[j] = x == kMinusInf ? 0.0f : __expf(x);
-    mine += e[j];
-  }
-  double ignored;
-  double before = before_piece + block_prefix<double, kThreads>(mine, scratch, ignored);
   const double target = row.uniform * whole;
-  // The first entry whose running sum passes the target; where rounding leaves none, the last that has any mass.
-  int crossing = 0x7fffffff, last = -1;
-#pragma unroll
-  for (int j = 0; j < kEach; ++j) {
-    if (e[j] <= 0) continue;
-    before += e[j];
-    last = int(begin) + j;
-    if (before > target && crossing == 0x7fffffff) crossing = last;
+  if (row.forced >= 0) {
+    if (threadIdx.x == 0) chosen_piece = row.forced / p.piece;
+  } else {
+    if (mine > 0) {
+      if (before + mine > target) atomicMin(&first_thread, int(threadIdx.x));
+      atomicMax(&last_thread, int(threadIdx.x));
+    }
+    __syncthreads();
+    // where rounding at the very end leaves none, the last
+    const int holder = first_thread != 0x7fffffff ? first_thread : last_thread;
+    if (int(threadIdx.x) == holder) before_piece = before;
+    if (int(threadIdx.x) < each)
+      masses[threadIdx.x] = holder * each + int(threadIdx.x) < pieces
+                                ? mass_of(piece_at(holder * each + int(threadIdx.x)))
+                                : 0.0f;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      double running = before_piece, at = running;
+      for (int i = 0; i < each; ++i) {
+        if (masses[i] <= 0) continue;
+        chosen_piece = holder * each + i, at = running;
+        running += masses[i];
+        if (running > target) break;
+      }
+      before_piece = at;
+    }
   }
-  __shared__ int first_crossing;
-  if (threadIdx.x == 0) first_crossing = 0x7fffffff;
   __syncthreads();
+  const int64_t first = int64_t(chosen_piece) * p.piece;
+  const auto count = int(min(int64_t(p.piece), p.vocab - first));
+  const float* logits = computed;
+  if (p.logits) {
+    logits = p.logits + row_index * p.stride + first;
+  } else {
+    compute_logits(p.product, row_index, first, count, scale, computed);
+    __syncthreads();
+  }
+  const auto logprob_of = [&](int i) {
+    return float(scaled(logits[i], top, inverse_temperature) - log(whole));
+  };
+  if (row.forced >= 0) {
+    if (threadIdx.x == 0) deliver(p, row_index, row, row.forced, logprob_of(int(row.forced - first)));
+    return;
+  }
+  // Walk it, neighbouring entries a thread. The first entry whose running sum passes the target; where rounding leaves none,
+  // the last that has any mass.
+  const int run = (p.piece + kChoose - 1) / kChoose, from = int(threadIdx.x) * run,
+            to = min(from + run, count);
+  const auto weight_of = [&](int i) {
+    const float x = scaled(logits[i], top, inverse_temperature);
+    return x == kMinusInf ? 0.0f : __expf(x);
+  };
+  mine = 0;
+  for (int i = from; i < to; ++i) mine += weight_of(i);
+  double ignored;
+  double running = before_piece + block_prefix<double, kChoose>(mine, scratch, ignored);
+  int crossing = 0x7fffffff, last = -1;
+  for (int i = from; i < to; ++i) {
+    const float e = weight_of(i);
+    if (e <= 0) continue;
+    running += e;
+    last = i;
+    if (running > target && crossing == 0x7fffffff) crossing = last;
+  }
   if (crossing != 0x7fffffff) atomicMin(&first_crossing, crossing);
-  if (last >= 0) atomicMax(&chosen, last);
+  if (last >= 0) atomicMax(&last_nonempty, last);
   __syncthreads();
   if (threadIdx.x == 0) {
-    const int32_t token = first_crossing != 0x7fffffff ? first_crossing : chosen;
-    deliver(p, row_index, row, token, float(scaled(logits[token], top, inverse_temperature) - log(whole)));
+    const int chosen = first_crossing != 0x7fffffff ? first_crossing : last_nonempty;
+    deliver(p, row_index, row, int32_t(first) + chosen, logprob_of(chosen));
   }
+}
+
+int pieces_of(const SamplerParams& p) {
+  if (p.piece < 64 || p.piece > kSamplerPiece || p.vocab > 2 << 20 ||
+      (p.logits ? p.stride % 4 != 0 || p.stride < p.vocab : p.truncation || p.piece > kMostEntries))
+    call_failed("the vocabulary is too large, or rows of logits do not begin at 16 bytes", "sample_rows",
+                __FILE__, __LINE__);
+  return int((p.vocab + p.piece - 1) / p.piece);
 }
 
 }  // namespace
 
-void sample_rows(const SamplerParams& p, cudaStream_t stream, bool early) {
-  const auto pieces = unsigned((p.vocab + kSamplerPiece - 1) / kSamplerPiece);
-  if (pieces > kMaxPieces || p.stride % 4 != 0 || p.stride < p.vocab)
-    call_failed("the vocabulary is too large, or rows of logits do not begin at 16 bytes", "sample_rows",
-                __FILE__, __LINE__);
+void sampler_pieces(const SamplerParams& p, cudaStream_t stream, bool early) {
+  const auto pieces = unsigned(pieces_of(p));
+  if (p.piece != kSamplerPiece) call_failed("another size of pieces", "sampler_pieces", __FILE__, __LINE__);
   // Several pieces a block where there are blocks enough; what a piece gives does not depend on it.
   const unsigned each = p.count >= 256 ? 4 : 1;
-  launch(sample_kernel, dim3((pieces + each - 1) / each, unsigned(p.count)), kThreads, 0, stream, early, p,
+  launch(pieces_kernel, dim3((pieces + each - 1) / each, unsigned(p.count)), kThreads, 0, stream, early, p,
          int(pieces), int(each));
-  if (p.truncation) truncate_rows(p, int(pieces), stream, early);
+}
+
+void sample_rows(const SamplerParams& p, cudaStream_t stream, bool early) {
+  const int pieces = pieces_of(p);
+  launch(choose_kernel, unsigned(p.count), kChoose, 0, stream, early, p, pieces);
+  if (p.truncation) truncate_rows(p, pieces, stream, early);
 }
 
 }  // namespace cohort::cuda

@@ -10,9 +10,11 @@
 
 namespace cohort::cuda {
 
-// gate_up [rows][2 * width] interleaved, h [rows][width]; width a multiple of 8. fp32 inside, rounded once.
-void swiglu(const __nv_bfloat16* gate_up, int rows, int width, __nv_bfloat16* h, cudaStream_t stream,
-            bool early);
-void swiglu_reference(const __nv_bfloat16* gate_up, int rows, int width, __nv_bfloat16* h);
+// gate_up [rows][2 * width] interleaved, h [rows][width]; width a multiple of 8. fp32 inside, rounded once. scale: of gate and up
+// of each row.
+void swiglu(const __nv_bfloat16* gate_up, const RowScale& scale, int rows, int width, __nv_bfloat16* h,
+            cudaStream_t stream, bool early);
+void swiglu_reference(const __nv_bfloat16* gate_up, const RowScale& scale, int rows, int width,
+                      __nv_bfloat16* h);
 
 }  // namespace cohort::cuda

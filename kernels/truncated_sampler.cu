@@ -202,8 +202,13 @@ __global__ void __launch_bounds__(kWide) truncate_kernel(SamplerParams p, int pi
   const SamplerPiece* all = p.pieces + int64_t(row_index) * pieces;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   float top = kMinusInf;
-  for (int i = lane; i < pieces; i += 32) top = fmaxf(top, __ldcg(&all[i].top));
+  for (int i = threadIdx.x; i < pieces; i += kWide) top = fmaxf(top, __ldcg(&all[i].top));
   top = warp_max(top);
+  float* warp_tops = reinterpret_cast<float*>(s.scratch);
+  if (lane == 0) warp_tops[warp] = top;
+  __syncthreads();
+  for (int w = 0; w < kWide / 32; ++w) top = fmaxf(top, warp_tops[w]);
+  __syncthreads();
   if (top == kMinusInf) {
     if (threadIdx.x == 0) deliver(p, row_index, row, -1, 0);
     return;

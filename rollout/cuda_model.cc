@@ -26,8 +26,12 @@ constexpr size_t kWorkspace = 64 << 20;
 int64_t round_up(int64_t x, int64_t to) {
   return (x + to - 1) / to * to;
 }
+// At most; a product leaves one for 64 logits or more.
 int64_t pieces_of(int64_t vocab) {
-  return (vocab + cuda::kSamplerPiece - 1) / cuda::kSamplerPiece;
+  return (vocab + 63) / 64;
+}
+int64_t square_parts(const ModelConfig& c) {
+  return (c.hidden_size + 63) / 64;
 }
 // As a step has them, by powers of two.
 int64_t splits_of(int64_t context) {
@@ -44,8 +48,8 @@ T* pinned(int64_t count) {
 
 // Sizes in bytes of everything but weights and pages; one place, so that what is asked for is what is allocated.
 struct Sizes {
-  int64_t table, cos_sin, rows, sampled_rows, tiles, index, x, sampled_y, qkv, q, gate_up, h, partial, logits,
-      attention_partial, attention_counters, pieces, sampler_counters, last_token;
+  int64_t table, cos_sin, rows, sampled_rows, tiles, index, x, squares, sampled_y, sampled_squares, qkv, q,
+      gate_up, h, logits, attention_partial, attention_counters, pieces, last_token;
   Sizes(const ModelConfig& c, const CudaModelLimits& l) {
     const int64_t width = (c.num_heads + 2 * c.num_kv_heads) * c.head_dim, q_width = c.num_heads * c.head_dim;
     const int64_t n = l.rows, s = l.sampled;
@@ -53,22 +57,21 @@ struct Sizes {
     cos_sin = int64_t(l.context) * c.head_dim / 2 * 8;
     rows = n * int64_t(sizeof(cuda::Row)), sampled_rows = s * int64_t(sizeof(cuda::Row));
     tiles = n * int64_t(sizeof(cuda::PrefillTile)), index = s * 4;
-    x = n * c.hidden_size * 2, sampled_y = s * c.hidden_size * 2;
+    x = n * c.hidden_size * 2, squares = n * square_parts(c) * 4;
+    sampled_y = s * c.hidden_size * 2, sampled_squares = s * square_parts(c) * 4;
     qkv = n * width * 2, q = n * q_width * 2;
     gate_up = n * 2 * c.intermediate_size * 2, h = n * c.intermediate_size * 2;
-    partial = int64_t(cuda::kMostGemmSplits) * std::min<int64_t>(n, std::max(l.hopper_rows, 1)) *
-              std::max(width, c.hidden_size) * 4;
     logits = s * round_up(c.vocab_size, 4) * 4;
     attention_partial =
         cuda::decode_attention_scratch(l.decode_rows, c.num_heads, c.head_dim, splits_of(l.context)) * 4;
     attention_counters = int64_t(l.decode_rows) * c.num_kv_heads * 4;
     pieces = s * pieces_of(c.vocab_size) * int64_t(sizeof(cuda::SamplerPiece));
-    sampler_counters = s * 4, last_token = int64_t(l.slots) * 4;
+    last_token = int64_t(l.slots) * 4;
   }
   int64_t total() const {
-    return table + cos_sin + rows + sampled_rows + tiles + index + 2 * x + sampled_y + qkv + 2 * q + gate_up +
-           h + partial + logits + attention_partial + attention_counters + pieces + sampler_counters +
-           last_token;
+    return table + cos_sin + rows + sampled_rows + tiles + index + 2 * x + squares + sampled_y +
+           sampled_squares + qkv + 2 * q + gate_up + h + logits + attention_partial + attention_counters +
+           pieces + last_token;
   }
 };
 
@@ -147,12 +150,12 @@ CudaModel::CudaModel(const ModelConfig& config, const CudaModelLimits& limits, i
   rows_ = {s.rows, "rows"}, sampled_rows_ = {s.sampled_rows, "rows"};
   tiles_ = {s.tiles, "tiles"}, index_ = {s.index, "rows"};
   x_ = {s.x, "activations"}, y_ = {s.x, "activations"}, sampled_y_ = {s.sampled_y, "activations"};
+  squares_ = {s.squares, "activations"}, sampled_squares_ = {s.sampled_squares, "activations"};
   qkv_ = {s.qkv, "activations"}, q_ = {s.q, "activations"}, attention_ = {s.q, "activations"};
-  gate_up_ = {s.gate_up, "activations"}, h_ = {s.h, "activations"}, partial_ = {s.partial, "partial sums"};
+  gate_up_ = {s.gate_up, "activations"}, h_ = {s.h, "activations"};
   logits_ = {s.logits, "logits"}, attention_partial_ = {s.attention_partial, "partial sums"};
   attention_counters_ = {s.attention_counters, "counters"}, pieces_ = {s.pieces, "partial sums"};
-  sampler_counters_ = {s.sampler_counters, "counters"}, last_token_ = {s.last_token, "tokens"},
-  turn_ = {16, "counters"};
+  last_token_ = {s.last_token, "tokens"}, turn_ = {16, "counters"};
   pinned_rows_ = pinned<cuda::Row>(2 * int64_t(limits.rows));
   pinned_results_ = pinned<cuda::SampledToken>(2 * int64_t(limits.sampled));
   pinned_tiles_ = pinned<cuda::PrefillTile>(2 * int64_t(limits.rows));
@@ -262,8 +265,7 @@ void CudaModel::take_staged(cudaStream_t stream) {
   }
 }
 
-void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, const cuda::QkvSource& qkv,
-                                  cudaStream_t stream) {
+void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, cudaStream_t stream) {
   const ModelConfig& c = config_;
   const bool early = limits_.early_launch;
   cuda::KvPages kv;
@@ -274,11 +276,11 @@ void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, const cu
                               float(c.rms_norm_eps)};
   const auto scale = float(1 / std::sqrt(double(c.head_dim)));
   const auto heads = int(c.num_heads);
+  const cuda::QkvSource qkv{qkv_.as<bf16>(), int(qkv_width_)};
   const int chunk_rows = batch.rows - batch.decode_rows;
   if (chunk_rows > 0 && batch.tiles > 0) {
     cuda::QkvSource rest = qkv;
-    if (rest.whole) rest.whole += batch.decode_rows * qkv_width_;
-    if (rest.partial) rest.partial += batch.decode_rows * qkv_width_;
+    rest.rows += batch.decode_rows * qkv_width_;
     cuda::rope_write({rows_.as<cuda::Row>() + batch.decode_rows, chunk_rows, rest, rope, heads, kv,
                       q_.as<bf16>() + batch.decode_rows * c.num_heads * c.head_dim},
                      stream, early);
@@ -298,45 +300,39 @@ void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, const cu
   }
 }
 
-void CudaModel::enqueue_layer(const CudaBatch& batch, size_t layer, cudaStream_t stream) {
-  const ModelConfig& c = config_;
-  const Layer& l = layers_[layer];
+cuda::RowScale CudaModel::scale_of(const DeviceMemory& squares, int64_t rows) const {
+  return {squares.as<float>(), int(square_parts(config_)), int(rows), int(config_.hidden_size),
+          float(config_.rms_norm_eps)};
+}
+
+void CudaModel::multiply(const CudaBatch& batch, int which, size_t layer, const Choice& c,
+                         cudaStream_t stream) {
   const bool early = limits_.early_launch;
-  const bf16* next_norm = layer + 1 < layers_.size() ? layers_[layer + 1].input_norm : final_norm_;
-  cuda::RmsNormParams norm;
-  norm.x = x_.as<bf16>(), norm.y = y_.as<bf16>(), norm.rows = batch.rows, norm.hidden = int(c.hidden_size);
-  norm.eps = float(c.rms_norm_eps);
-  cuda::QkvSource qkv;
-  qkv.width = int(qkv_width_);
-  // What the norm after a product has to add: partial sums and bias, or nothing where cuBLASLt's epilogue did it.
-  const auto multiply = [&](int which, const bf16* bias) {
-    const Choice c = choice(which, batch.rows);
-    norm.partial = nullptr, norm.splits = 0, norm.bias = nullptr;
-    if (c.hopper) {
-      cuda::hopper_gemm(hopper(batch, which, layer, c.splits), c.tile, stream, early);
-      norm.partial = partial_.as<float>(), norm.splits = c.splits, norm.bias = bias;
-    } else {
-      gemm_.run(product(batch, which, layer), stream);
-      if (which == kGateUp)
-        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream,
-                     early);
-    }
-    return c.hopper;
-  };
-  if (multiply(kQkv, nullptr)) {
-    qkv.partial = norm.partial, qkv.splits = norm.splits, qkv.split_stride = batch.rows * qkv_width_;
-    qkv.bias = l.qkv_bias;
-  } else {
-    qkv.whole = qkv_.as<bf16>();
-  }
-  enqueue_attention(batch, layer, qkv, stream);
-  multiply(kOutput, l.o_bias);
-  norm.weight = l.post_norm;
-  cuda::rms_norm(norm, stream, early);
-  multiply(kGateUp, nullptr);
-  multiply(kDown, l.down_bias);
-  norm.weight = next_norm;
-  cuda::rms_norm(norm, stream, early);
+  if (c.hopper) return cuda::hopper_gemm(hopper(batch, which, layer, c), c.tile, stream, early);
+  gemm_.run(product(batch, which, layer), stream);
+  if (which == kGateUp)
+    cuda::swiglu(gate_up_.as<bf16>(), fused(batch.rows) ? scale_of(squares_, batch.rows) : cuda::RowScale{},
+                 batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream, early);
+}
+
+// Nothing to do where the products around it do it.
+void CudaModel::normalise(const CudaBatch& batch, const bf16* weight, cudaStream_t stream) {
+  if (fused(batch.rows)) return;
+  cuda::RmsNormParams p;
+  p.x = x_.as<bf16>(), p.y = y_.as<bf16>(), p.weight = weight;
+  p.rows = batch.rows, p.hidden = int(config_.hidden_size), p.eps = float(config_.rms_norm_eps);
+  cuda::rms_norm(p, stream, limits_.early_launch);
+}
+
+void CudaModel::enqueue_layer(const CudaBatch& batch, size_t layer, cudaStream_t stream) {
+  const Layer& l = layers_[layer];
+  normalise(batch, l.input_norm, stream);
+  multiply(batch, kQkv, layer, choice(kQkv, batch.rows), stream);
+  enqueue_attention(batch, layer, stream);
+  multiply(batch, kOutput, layer, choice(kOutput, batch.rows), stream);
+  normalise(batch, l.post_norm, stream);
+  multiply(batch, kGateUp, layer, choice(kGateUp, batch.rows), stream);
+  multiply(batch, kDown, layer, choice(kDown, batch.rows), stream);
 }
 
 void CudaModel::upload(const CudaBatch& batch, uint64_t turn, cudaStream_t stream) {
@@ -348,36 +344,53 @@ void CudaModel::upload(const CudaBatch& batch, uint64_t turn, cudaStream_t strea
 }
 
 void CudaModel::enqueue(const CudaBatch& batch, cudaStream_t stream) {
-  const ModelConfig& c = config_;
   const bool early = limits_.early_launch;
-  const auto hidden = int(c.hidden_size);
   cuda::PrepareParams prepare;
   prepare.pinned = pinned_rows_, prepare.capacity = limits_.rows, prepare.rows = rows_.as<cuda::Row>();
   prepare.table = table_.as<int32_t>(), prepare.table_stride = table_stride_;
   prepare.last_token = last_token_.as<int32_t>(), prepare.turn = turn_.as<uint32_t>(),
   prepare.count = batch.rows;
   cuda::prepare_rows(prepare, stream);
-  cuda::embed(rows_.as<cuda::Row>(), batch.rows, embedding_, hidden, x_.as<bf16>(), stream, early);
-  cuda::RmsNormParams first;
-  first.x = x_.as<bf16>(), first.y = y_.as<bf16>(), first.weight = layers_[0].input_norm;
-  first.rows = batch.rows, first.hidden = hidden, first.eps = float(c.rms_norm_eps);
-  cuda::rms_norm(first, stream, early);
+  const bool fused_step = fused(batch.rows);
+  cuda::EmbedParams first;
+  first.rows = rows_.as<cuda::Row>(), first.count = batch.rows, first.hidden = int(config_.hidden_size);
+  first.embedding = embedding_, first.x = x_.as<bf16>();
+  if (fused_step)
+    first.norm = layers_[0].input_norm, first.scaled = y_.as<bf16>(), first.squares = squares_.as<float>();
+  cuda::embed(first, stream, early);
   for (size_t layer = 0; layer < layers_.size(); ++layer) enqueue_layer(batch, layer, stream);
   const cuda::GemmParams head = product(batch, kHead, 0);
   if (head.m == 0) return;
-  if (!batch.all_sampled)
-    cuda::gather_rows(index_.as<int32_t>(), batch.sampled, y_.as<bf16>(), hidden, sampled_y_.as<bf16>(),
-                      rows_.as<cuda::Row>(), sampled_rows_.as<cuda::Row>(), stream, early);
-  if (const Choice c = choice(kHead, head.m); c.hopper)
-    cuda::hopper_gemm(hopper(batch, kHead, 0, 1), c.tile, stream, early);
-  else
-    gemm_.run(head, stream);
+  normalise(batch, final_norm_, stream);
+  if (!batch.all_sampled) {
+    cuda::GatherParams p;
+    p.index = index_.as<int32_t>(), p.count = batch.sampled, p.hidden = int(config_.hidden_size);
+    p.from = y_.as<bf16>(), p.to = sampled_y_.as<bf16>();
+    p.rows = rows_.as<cuda::Row>(), p.rows_to = sampled_rows_.as<cuda::Row>();
+    if (fused_step) p.scale = scale_of(squares_, batch.rows), p.squares_to = sampled_squares_.as<float>();
+    cuda::gather_rows(p, stream, early);
+  }
+  sample(batch, head, stream);
+}
+
+void CudaModel::sample(const CudaBatch& batch, const cuda::GemmParams& head, cudaStream_t stream) {
+  const bool early = limits_.early_launch;
   cuda::SamplerParams s;
-  s.logits = logits_.as<float>(), s.count = int(head.m), s.vocab = c.vocab_size, s.stride = logits_stride_;
+  s.logits = logits_.as<float>(), s.count = int(head.m), s.vocab = config_.vocab_size,
+  s.stride = logits_stride_;
   s.rows = batch.all_sampled ? rows_.as<cuda::Row>() : sampled_rows_.as<cuda::Row>();
-  s.pieces = pieces_.as<cuda::SamplerPiece>(), s.counters = sampler_counters_.as<int32_t>();
+  s.pieces = pieces_.as<cuda::SamplerPiece>();
   s.truncation = batch.truncation, s.last_token = last_token_.as<int32_t>();
   s.results = pinned_results_, s.capacity = limits_.sampled, s.turn = turn_.as<uint32_t>();
+  if (const Choice c = choice(kHead, head.m); c.hopper) {
+    const cuda::HopperGemmParams p = hopper(batch, kHead, 0, c);
+    cuda::hopper_gemm(p, c.tile, stream, early);
+    s.piece = c.tile.piece();
+    if (!p.out) s.logits = nullptr, s.product = {p.x, p.w, p.k, p.scale};
+  } else {
+    gemm_.run(head, stream);
+    cuda::sampler_pieces(s, stream, early);
+  }
   cuda::sample_rows(s, stream, early);
 }
 

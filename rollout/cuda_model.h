@@ -2,12 +2,13 @@
 // products. No slots and no scheduling: that is cuda_runner.cc.
 //
 // A step, for each layer:
-//   QKV product | bias, q/k norm, RoPE, KV write and attention over the pages | output product |
-//   residual + norm | gate-up product with SwiGLU | down product | residual + norm
-// Each product is kernels/hopper_gemm.h or cuBLASLt, whichever a measurement at the first use of a number of rows found
-// to be faster. The first leaves split-K partial sums, which the kernel after it adds up, or does SwiGLU itself;
-// the second has bias and residual in its epilogue and SwiGLU as a kernel after it.
-// Then the LM head on the rows that are sampled, in fp32, and the sampler.
+//   QKV product | q/k norm, RoPE, KV write and attention over the pages | output product | gate-up product | down product
+// Up to hopper_rows rows the products are those of kernels/hopper_gemm.h, which have residual, norms and SwiGLU in them (only
+// gate-up may be cuBLASLt's with SwiGLU as a kernel after it), each by the tile that a measurement at the first use of a number
+// of rows found to be fastest. With more rows all are cuBLASLt's, with bias and residual in its epilogue, norms and SwiGLU
+// are kernels.
+// Then the LM head on the rows that are sampled, in fp32, and the sampler. Logits go to memory only where sampling truncates or
+// the head is cuBLASLt's.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -51,7 +52,7 @@ struct CudaModelLimits {
   int32_t decode_rows = 0;  // rows of a step that are one token of their sequence
   int32_t slots = 0;        // of the page table
   int32_t context = 0;
-  int32_t hopper_rows = 512;  // up to here a product may be kernels/hopper_gemm.h, where that is faster
+  int32_t hopper_rows = 512;  // up to here products are kernels/hopper_gemm.h
   bool early_launch = true;
   bool batch_invariant = false;
 };
@@ -119,6 +120,8 @@ class CudaModel {
   enum Product { kQkv, kOutput, kGateUp, kDown, kHead };
   void lay_out_weights();
   void make_pieces();
+  // Whether products have residual and norms in them, see above.
+  bool fused(int64_t rows) const { return rows <= limits_.hopper_rows && !config_.mlp_bias; }
   // Which kernel a product of so many rows takes.
   struct Choice {
     cuda::HopperGemmTile tile;
@@ -128,11 +131,15 @@ class CudaModel {
   using Key = std::pair<int, int64_t>;  // product, rows
   Choice choice(int which, int64_t rows) const;
   Choice measure(const CudaBatch& batch, int which, cudaStream_t stream);
-  cuda::HopperGemmParams hopper(const CudaBatch& batch, int which, size_t layer, int splits) const;
+  void prepare_blas(const CudaBatch& batch, int which, cudaStream_t stream);
+  cuda::HopperGemmParams hopper(const CudaBatch& batch, int which, size_t layer, const Choice& choice) const;
+  cuda::RowScale scale_of(const DeviceMemory& squares, int64_t rows) const;
+  void multiply(const CudaBatch& batch, int which, size_t layer, const Choice& choice, cudaStream_t stream);
+  void normalise(const CudaBatch& batch, const __nv_bfloat16* weight, cudaStream_t stream);
+  void sample(const CudaBatch& batch, const cuda::GemmParams& head, cudaStream_t stream);
   cuda::GemmParams product(const CudaBatch& batch, int which, size_t layer) const;
   void enqueue_layer(const CudaBatch& batch, size_t layer, cudaStream_t stream);
-  void enqueue_attention(const CudaBatch& batch, size_t layer, const cuda::QkvSource& qkv,
-                         cudaStream_t stream);
+  void enqueue_attention(const CudaBatch& batch, size_t layer, cudaStream_t stream);
 
   ModelConfig config_;
   CudaModelLimits limits_;
@@ -146,8 +153,8 @@ class CudaModel {
   int64_t copy_count_ = 0;
   DeviceMemory copy_pieces_;  // cuda::CopyPiece
   DeviceMemory staged_, active_, kv_, table_, cos_sin_, rows_, sampled_rows_, tiles_, index_, x_, y_,
-      sampled_y_, qkv_, q_, attention_, gate_up_, h_, partial_, logits_, attention_partial_,
-      attention_counters_, pieces_, sampler_counters_, last_token_, turn_;
+      squares_, sampled_y_, sampled_squares_, qkv_, q_, attention_, gate_up_, h_, logits_, attention_partial_,
+      attention_counters_, pieces_, last_token_, turn_;
   cuda::Row* pinned_rows_ = nullptr;
   cuda::SampledToken* pinned_results_ = nullptr;
   cuda::PrefillTile* pinned_tiles_ = nullptr;

@@ -3,7 +3,6 @@
 #include <array>
 
 #include "kernels/cuda_check.h"
-#include "kernels/rms_norm.h"
 #include "kernels/swiglu.h"
 #include "rollout/cuda_model.h"
 
@@ -43,30 +42,51 @@ cuda::GemmParams CudaModel::product(const CudaBatch& batch, int which, size_t la
   return p;
 }
 
-cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size_t layer, int splits) const {
+cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size_t layer,
+                                         const Choice& choice) const {
   const cuda::GemmParams g = product(batch, which, layer);
   cuda::HopperGemmParams p;
-  p.x = g.x, p.w = g.w, p.m = int(g.m), p.n = int(g.n), p.k = int(g.k), p.splits = splits;
-  p.kind = which == kHead     ? cuda::GemmOut::full
-           : which == kGateUp ? cuda::GemmOut::swiglu
-                              : cuda::GemmOut::partial;
-  p.out = which == kHead ? g.y : which == kGateUp ? h_.as<void>() : partial_.as<void>();
-  p.stride = g.stride;
+  p.x = g.x, p.w = g.w, p.m = int(g.m), p.n = int(g.n), p.k = int(g.k), p.splits = choice.splits;
+  p.out = g.y, p.bias = g.bias;
+  const auto before_norm = [&](const bf16* norm) {
+    p.kind = cuda::GemmOut::residual;
+    p.norm = norm, p.scaled = y_.as<bf16>(), p.squares = squares_.as<float>();
+  };
+  const bool fused_rows = fused(batch.rows);
+  if (fused_rows) p.scale = scale_of(squares_, batch.rows);
+  switch (which) {
+    case kQkv:
+      p.kind = cuda::GemmOut::rows;
+      break;
+    case kOutput:
+      before_norm(layers_[layer].post_norm);
+      break;
+    case kGateUp:
+      p.kind = cuda::GemmOut::swiglu, p.out = h_.as<void>();
+      break;
+    case kDown:
+      before_norm(layer + 1 < layers_.size() ? layers_[layer + 1].input_norm : final_norm_);
+      break;
+    default:
+      p.kind = cuda::GemmOut::logits, p.stride = g.stride;
+      if (!batch.truncation) p.out = nullptr;  // the pieces are enough
+      if (fused_rows && !batch.all_sampled) p.scale = scale_of(sampled_squares_, batch.sampled);
+      p.rows = batch.all_sampled ? rows_.as<cuda::Row>() : sampled_rows_.as<cuda::Row>();
+      p.pieces = pieces_.as<cuda::SamplerPiece>();
+  }
   return p;
 }
 
 // The fastest tile and number of splits, by a few runs over the layers' weights by turns (so that they are not in L2).
 CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStream_t stream) {
   const cuda::GemmParams g = product(batch, which, 0);
-  // The attention has more of them to add up for each block than a norm.
-  int most =
-      which == kHead || which == kGateUp ? 1 : cuda::hopper_gemm_splits(int(g.n), int(g.k), multiprocessors_);
+  const bool splits = which == kQkv || which == kOutput || which == kDown;
+  const int most = splits ? cuda::hopper_gemm_splits(int(g.n), int(g.k), multiprocessors_) : 1;
   const int steps = (int(g.k) + 63) / 64;
-  const auto none_empty = [&](int splits) {
-    const int length = (steps + splits - 1) / splits;
+  const auto none_empty = [&](int wanted) {
+    const int length = (steps + wanted - 1) / wanted;
     return (steps + length - 1) / length;
   };
-  if (which == kQkv) most = none_empty(std::min(most, 4));
   Choice best{cuda::hopper_gemm_default(int(g.m)), most, true};
   if (limits_.batch_invariant) {
     best.tile = cuda::hopper_gemm_default(64);  // one kernel whatever the rows
@@ -75,60 +95,59 @@ CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStre
   cudaEvent_t begin, end;
   CUDA_CHECK(cudaEventCreate(&begin));
   CUDA_CHECK(cudaEventCreate(&end));
-  size_t layer = 0;
-  // Repetitions with early launches overlap more than a step's products do; with few rows they come closer to it.
-  const bool early = limits_.early_launch && g.m <= 64;
+  // Each a graph of all layers, since launches one by one take the CPU longer than the GPU.
   const auto time = [&](const Choice& c) {
-    const auto once = [&] {
-      layer = (layer + 1) % layers_.size();
-      if (c.hopper)
-        cuda::hopper_gemm(hopper(batch, which, layer, c.splits), c.tile, stream, early);
+    const auto once = [&](size_t layer) {
+      if (which == kHead)
+        cuda::hopper_gemm(hopper(batch, which, 0, c), c.tile, stream, limits_.early_launch);
       else
-        gemm_.run(product(batch, which, layer), stream);
-      // with what else depends on the choice
-      if (!c.hopper && which == kGateUp)
-        cuda::swiglu(gate_up_.as<bf16>(), batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream,
-                     early);
-      if (which != kOutput && which != kDown) return;
-      cuda::RmsNormParams norm;
-      norm.x = x_.as<bf16>(), norm.y = y_.as<bf16>(), norm.weight = layers_[layer].post_norm,
-      norm.eps = 1e-6f;
-      norm.rows = batch.rows, norm.hidden = int(config_.hidden_size);
-      if (c.hopper) norm.partial = partial_.as<float>(), norm.splits = c.splits;
-      cuda::rms_norm(norm, stream, early);
+        multiply(batch, which, layer, c, stream);
     };
-    once();
-    std::array<float, 5> ms;
+    once(0);
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t runnable = nullptr;
+    CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
+    for (size_t layer = 0; layer < (which == kHead ? 3 : layers_.size()); ++layer) once(layer);
+    CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
+    CUDA_CHECK(cudaGraphInstantiate(&runnable, graph, 0));
+    CUDA_CHECK(cudaGraphLaunch(runnable, stream));
+    std::array<float, 3> ms;
     for (float& t : ms) {
       CUDA_CHECK(cudaEventRecord(begin, stream));
-      for (int i = 0; i < 4; ++i) once();
+      CUDA_CHECK(cudaGraphLaunch(runnable, stream));
       CUDA_CHECK(cudaEventRecord(end, stream));
       CUDA_CHECK(cudaEventSynchronize(end));
       CUDA_CHECK(cudaEventElapsedTime(&t, begin, end));
     }
+    CUDA_CHECK(cudaGraphExecDestroy(runnable));
+    CUDA_CHECK(cudaGraphDestroy(graph));
     std::sort(ms.begin(), ms.end());
-    // the attention reads the sums of a QKV product out of L2, at about two bytes a picosecond
-    const double sums = which == kQkv && c.hopper ? 4.0 * double(c.splits) * double(g.m * g.n) : 0;
-    return ms[2] + float(4 * sums / 2e12 * 1e3);
+    return ms[1];
   };
   float shortest = 1e30f;
   const auto consider = [&](const Choice& c) {
     const float ms = time(c);
     if (ms < shortest) shortest = ms, best = c;
   };
-  for (const cuda::HopperGemmTile& tile : cuda::hopper_gemm_tiles()) {
+  for (const cuda::HopperGemmTile& tile : cuda::hopper_gemm_tiles(hopper(batch, which, 0, best).kind)) {
     if (tile.columns >= 2 * std::max<int64_t>(g.m, 64)) continue;
     int last = 0;
     for (int wanted : {most, (most + 1) / 2, (most + 3) / 4, 1})
-      if (const int splits = none_empty(wanted); splits != last) consider({tile, last = splits, true});
+      if (const int count = none_empty(wanted); count != last) consider({tile, last = count, true});
   }
-  std::vector<const bf16*> cold;
-  for (size_t i = 0; i < layers_.size(); ++i) cold.push_back(product(batch, which, i).w);
-  gemm_.prepare(g, stream, cold);
-  consider({{}, 1, false});
+  if (which == kGateUp) {
+    prepare_blas(batch, which, stream);
+    consider({{}, 1, false});
+  }
   CUDA_CHECK(cudaEventDestroy(begin));
   CUDA_CHECK(cudaEventDestroy(end));
   return best;
+}
+
+void CudaModel::prepare_blas(const CudaBatch& batch, int which, cudaStream_t stream) {
+  std::vector<const bf16*> cold;
+  for (size_t i = 0; i < layers_.size(); ++i) cold.push_back(product(batch, which, i).w);
+  gemm_.prepare(product(batch, which, 0), stream, cold);
 }
 
 CudaModel::Choice CudaModel::choice(int which, int64_t rows) const {
@@ -140,13 +159,10 @@ void CudaModel::prepare(const CudaBatch& batch, cudaStream_t stream) {
   for (int which = kQkv; which <= kHead; ++which) {
     const cuda::GemmParams g = product(batch, which, 0);
     if (g.m == 0 || choices_.contains({which, g.m})) continue;
-    if (g.m <= limits_.hopper_rows && !config_.mlp_bias) {
+    if (fused(g.m))
       choices_[{which, g.m}] = measure(batch, which, stream);
-      continue;
-    }
-    std::vector<const bf16*> cold;
-    for (size_t i = 0; i < layers_.size(); ++i) cold.push_back(product(batch, which, i).w);
-    gemm_.prepare(g, stream, cold);
+    else
+      prepare_blas(batch, which, stream);
   }
 }
 

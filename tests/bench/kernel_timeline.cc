@@ -81,7 +81,7 @@ void print_timeline() {
       if (r.begin > done) gaps += double(r.begin - done) * 1e-3;
       sum.alone += double(r.end - r.begin) * 1e-3, ++sum.launches;
       all += double(std::max(r.end, done) - done) * 1e-3;
-      steps += r.name->find("sample_kernel") != std::string::npos;
+      steps += r.name->find("choose_kernel") != std::string::npos;
     }
     done = std::max(done, r.end);
   }

@@ -61,26 +61,14 @@ struct Rotary {
   bool norms;
 };
 
-// The QKV product in either form.
 struct Qkv {
-  Qkv(std::mt19937& rng, int rows, int width, int splits)
-      : rows(rows),
-        width(width),
-        splits(splits),
-        whole(splits ? 0 : size_t(rows) * size_t(width)),
-        bias(size_t(width)),
-        partial(size_t(splits) * size_t(rows) * size_t(width)) {
-    fill(whole.host, rng), fill(bias.host, rng), fill(partial.host, rng, 0.5f);
+  Qkv(std::mt19937& rng, int rows, int width) : width(width), all(size_t(rows) * size_t(width)) {
+    fill(all.host, rng);
   }
-  QkvSource of(const bf16* w, const float* p, const bf16* b) {
-    return splits ? QkvSource{nullptr, p, splits, int64_t(rows) * width, b, width}
-                  : QkvSource{w, nullptr, 0, 0, nullptr, width};
-  }
-  QkvSource host() { return of(whole.host.data(), partial.host.data(), bias.host.data()); }
-  QkvSource up() { return of(whole.up(), partial.up(), bias.up()); }
-  int rows, width, splits;
-  Both<bf16> whole, bias;
-  Both<float> partial;
+  QkvSource host() { return {all.host.data(), width}; }
+  QkvSource up() { return {all.up(), width}; }
+  int width;
+  Both<bf16> all;
 };
 
 struct Heads {
@@ -92,73 +80,69 @@ TEST(GpuAttention, Decode) {
   std::mt19937 rng(4);
   for (const Heads& shape : {Heads{14, 2, 64}, Heads{12, 2, 128}, Heads{4, 4, 32}, Heads{9, 3, 64},
                              Heads{16, 1, 128}, Heads{16, 8, 128}})
-    for (int splits_of_qkv : {0, 5})
-      for (const auto& [split_tokens, most] : {std::pair(512, 400), std::pair(64, 700)}) {
-        std::vector<int> lengths = {0, 1, 15, 16, 17, 63, 64, 65, most - 1, most / 2};
-        const auto count = int(lengths.size()) + 1;  // and one row of padding
-        std::vector<Row> rows(static_cast<size_t>(count));
-        for (int i = 0; i < count - 1; ++i) {
-          const int slot = (i + 3) % (count - 1);  // rows are not in the order of slots
-          rows[size_t(i)].slot = slot, rows[size_t(i)].position = lengths[size_t(slot)];
-        }
-        Cache cache(rng, shape.kv_heads, shape.d, lengths, most);
-        Rotary rope(rng, shape.d, most, shape.heads == 16);
-        Qkv qkv(rng, count, (shape.heads + 2 * shape.kv_heads) * shape.d, splits_of_qkv);
-        Both<Row> device_rows(static_cast<size_t>(count));
-        device_rows.host = rows;
-        const int splits = (most + split_tokens - 1) / split_tokens;
-        Both<bf16> out(size_t(count * shape.heads * shape.d), bf(7));
-        Both<float> partial(size_t(decode_attention_scratch(count, shape.heads, shape.d, splits)), NAN);
-        Both<int32_t> counters(size_t(count * shape.kv_heads));
-        DecodeAttentionParams p;
-        p.count = count, p.heads = shape.heads, p.scale = 1 / std::sqrt(float(shape.d));
-        p.split_tokens = split_tokens, p.splits = splits;
-        DecodeAttentionParams want = p;
-        p.rows = device_rows.up(), p.qkv = qkv.up(), p.rope = rope.up(), p.kv = cache.up(), p.out = out.up();
-        p.partial = partial.up(), p.counters = counters.up();
-        decode_attention(p, nullptr, false);
-        const auto first = out.down();
-        decode_attention(
-            p, nullptr, true);  // the same again: the new token is written twice, the counters were left zero
-        std::vector<bf16> expected(out.host.size(), bf(7));
-        want.rows = rows.data(), want.qkv = qkv.host(), want.rope = rope.host(), want.kv = cache.host(),
-        want.out = expected.data();
-        decode_attention_reference(want);
-        EXPECT_LT(distance(first, expected), 2 * kBf16)
-            << shape.heads << "/" << shape.kv_heads << " of " << shape.d << " splits " << splits;
-        EXPECT_EQ(distance(out.down(), first), 0);
-        for (int32_t c : counters.down()) EXPECT_EQ(c, 0);
-        std::vector<bf16> got_pages = cache.pages.down(), want_pages = cache.pages.host;
-        for (std::vector<bf16>* pages : {&got_pages, &want_pages})
-          for (bf16& v : *pages)
-            if (std::isnan(number(v))) v = bf(-9);  // still poison in both
-        EXPECT_LT(distance(got_pages, want_pages), kBf16);
-        // a row alone gives the same bits
-        Both<Row> one(size_t{1});
-        for (int i : {2, 5}) {
-          one.host[0] = rows[size_t(i)];
-          DecodeAttentionParams single = p;
-          single.rows = one.up(), single.count = 1;
-          single.qkv = qkv.up();
-          if (splits_of_qkv)
-            single.qkv.partial += i * qkv.width;
-          else
-            single.qkv.whole += i * qkv.width;
-          Both<bf16> alone(size_t(shape.heads * shape.d));
-          single.out = alone.up();
-          decode_attention(single, nullptr, false);
-          const auto bits = alone.down();
-          for (size_t j = 0; j < bits.size(); ++j)
-            ASSERT_EQ(number(bits[j]), number(first[size_t(i) * bits.size() + j]));
-        }
+    for (const auto& [split_tokens, most] : {std::pair(512, 400), std::pair(64, 700)}) {
+      std::vector<int> lengths = {0, 1, 15, 16, 17, 63, 64, 65, most - 1, most / 2};
+      const auto count = int(lengths.size()) + 1;  // and one row of padding
+      std::vector<Row> rows(static_cast<size_t>(count));
+      for (int i = 0; i < count - 1; ++i) {
+        const int slot = (i + 3) % (count - 1);  // rows are not in the order of slots
+        rows[size_t(i)].slot = slot, rows[size_t(i)].position = lengths[size_t(slot)];
       }
+      Cache cache(rng, shape.kv_heads, shape.d, lengths, most);
+      Rotary rope(rng, shape.d, most, shape.heads == 16);
+      Qkv qkv(rng, count, (shape.heads + 2 * shape.kv_heads) * shape.d);
+      Both<Row> device_rows(static_cast<size_t>(count));
+      device_rows.host = rows;
+      const int splits = (most + split_tokens - 1) / split_tokens;
+      Both<bf16> out(size_t(count * shape.heads * shape.d), bf(7));
+      Both<float> partial(size_t(decode_attention_scratch(count, shape.heads, shape.d, splits)), NAN);
+      Both<int32_t> counters(size_t(count * shape.kv_heads));
+      DecodeAttentionParams p;
+      p.count = count, p.heads = shape.heads, p.scale = 1 / std::sqrt(float(shape.d));
+      p.split_tokens = split_tokens, p.splits = splits;
+      DecodeAttentionParams want = p;
+      p.rows = device_rows.up(), p.qkv = qkv.up(), p.rope = rope.up(), p.kv = cache.up(), p.out = out.up();
+      p.partial = partial.up(), p.counters = counters.up();
+      decode_attention(p, nullptr, false);
+      const auto first = out.down();
+      decode_attention(p, nullptr,
+                       true);  // the same again: the new token is written twice, the counters were left zero
+      std::vector<bf16> expected(out.host.size(), bf(7));
+      want.rows = rows.data(), want.qkv = qkv.host(), want.rope = rope.host(), want.kv = cache.host(),
+      want.out = expected.data();
+      decode_attention_reference(want);
+      EXPECT_LT(distance(first, expected), 2 * kBf16)
+          << shape.heads << "/" << shape.kv_heads << " of " << shape.d << " splits " << splits;
+      EXPECT_EQ(distance(out.down(), first), 0);
+      for (int32_t c : counters.down()) EXPECT_EQ(c, 0);
+      std::vector<bf16> got_pages = cache.pages.down(), want_pages = cache.pages.host;
+      for (std::vector<bf16>* pages : {&got_pages, &want_pages})
+        for (bf16& v : *pages)
+          if (std::isnan(number(v))) v = bf(-9);  // still poison in both
+      EXPECT_LT(distance(got_pages, want_pages), kBf16);
+      // a row alone gives the same bits
+      Both<Row> one(size_t{1});
+      for (int i : {2, 5}) {
+        one.host[0] = rows[size_t(i)];
+        DecodeAttentionParams single = p;
+        single.rows = one.up(), single.count = 1;
+        single.qkv = qkv.up();
+        single.qkv.rows += i * qkv.width;
+        Both<bf16> alone(size_t(shape.heads * shape.d));
+        single.out = alone.up();
+        decode_attention(single, nullptr, false);
+        const auto bits = alone.down();
+        for (size_t j = 0; j < bits.size(); ++j)
+          ASSERT_EQ(number(bits[j]), number(first[size_t(i) * bits.size() + j]));
+      }
+    }
 }
 
 TEST(GpuAttention, RopeWriteAndPrefill) {
   NEEDS_GPU();
   std::mt19937 rng(5);
   for (const Heads& shape : {Heads{14, 2, 64}, Heads{12, 2, 128}, Heads{4, 4, 32}, Heads{9, 3, 64}})
-    for (int splits : {0, 3}) {
+    for (bool norms : {false, true}) {
       const std::vector<std::pair<int, int>> chunks = {{0, 1},    {0, 2},    {0, 33},   {5, 40},
                                                        {64, 100}, {131, 17}, {250, 129}};  // past, tokens
       std::vector<int> lengths;
@@ -178,8 +162,8 @@ TEST(GpuAttention, RopeWriteAndPrefill) {
       rows.emplace_back();  // padding
       const auto count = int(rows.size());
       Cache cache(rng, shape.kv_heads, shape.d, lengths, 400);
-      Rotary rope(rng, shape.d, 400, splits != 0);
-      Qkv qkv(rng, count, (shape.heads + 2 * shape.kv_heads) * shape.d, splits);
+      Rotary rope(rng, shape.d, 400, norms);
+      Qkv qkv(rng, count, (shape.heads + 2 * shape.kv_heads) * shape.d);
       Both<Row> device_rows(static_cast<size_t>(count));
       device_rows.host = rows;
       Both<PrefillTile> device_tiles(tiles.size());

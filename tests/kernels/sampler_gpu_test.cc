@@ -3,6 +3,7 @@
 #include <map>
 #include <numeric>
 
+#include "kernels/hopper_gemm.h"
 #include "kernels/sampler.h"
 #include "rollout/sampler.h"
 #include "tests/kernels/gpu.h"
@@ -37,14 +38,14 @@ std::vector<SampledToken> run(std::vector<float> logits, int64_t vocab, const st
   Both<Row> r(rows.size());
   r.host = rows;
   Both<SamplerPiece> pieces(size_t(count * ((vocab + kSamplerPiece - 1) / kSamplerPiece)));
-  Both<int32_t> counters(rows.size()), last(size_t{1});
+  Both<int32_t> last(size_t{1});
   Both<SampledToken> results(rows.size(), {-5, 0});
   SamplerParams p;
   p.logits = l.up(), p.count = int(count), p.vocab = vocab, p.stride = stride, p.rows = r.up();
-  p.pieces = pieces.up(), p.counters = counters.up(), p.last_token = last.up(), p.results = results.up();
+  p.pieces = pieces.up(), p.last_token = last.up(), p.results = results.up();
   for (const Row& row : rows) p.truncation |= row.truncates(vocab);
-  sample_rows(p, nullptr, false);
-  for (int32_t c : counters.down()) EXPECT_EQ(c, 0);
+  sampler_pieces(p, nullptr, false);
+  sample_rows(p, nullptr, true);
   return results.down();
 }
 
@@ -161,6 +162,80 @@ TEST(GpuSampler, FrequenciesAreTheDistributions) {
     }
     EXPECT_LT(chi, degrees + 5 * std::sqrt(2.0 * degrees) + 15)
         << "top_k " << s.top_k << " top_p " << s.top_p;
+  }
+}
+
+// Pieces by the product that makes the logits, and the logits kept or computed again.
+TEST(GpuSampler, ProductsWithPieces) {
+  NEEDS_GPU();
+  std::mt19937 rng(3);
+  for (const auto& [m, vocab, width] :
+       {std::tuple(70, 5003, 136), std::tuple(3, 61, 64), std::tuple(150, 1000, 1096)}) {
+    Both<__nv_bfloat16> x(size_t(m * width)), w(size_t(vocab * width));
+    fill(x.host, rng, 3 / std::sqrt(float(width))), fill(w.host, rng);
+    const int64_t stride = (vocab + 3) / 4 * 4;
+    Both<float> logits(size_t(m * stride), NAN), squares(size_t(2 * m));
+    for (float& s : squares.host) s = 30 + float(rng() % 64);
+    Both<Row> rows(static_cast<size_t>(m));
+    for (int i = 0; i < m; ++i) {
+      Row& r = rows.host[size_t(i)];
+      r = row_of(i % 5 == 1   ? Sampling{0}
+                 : i % 5 == 2 ? Sampling{0.6}
+                              : Sampling{1},
+                 uniform_at(5, uint64_t(i), 0, 0));
+      if (i % 7 == 3) r.forced = int32_t(rng() % uint32_t(vocab));
+      if (i % 11 == 5) r.sample = 0;
+    }
+    HopperGemmParams g;
+    g.x = x.up(), g.w = w.up(), g.m = m, g.n = vocab, g.k = width, g.kind = GemmOut::logits;
+    g.scale = {squares.up(), 2, m, 64, 1e-6f}, g.out = logits.up(), g.stride = stride, g.rows = rows.up();
+    SamplerParams p;
+    p.count = m, p.vocab = vocab, p.stride = stride, p.rows = rows.device();
+    Both<SampledToken> results(static_cast<size_t>(m), {-5, 0});
+    p.results = results.up();
+    for (const HopperGemmTile& tile : hopper_gemm_tiles(GemmOut::logits)) {
+      p.piece = tile.piece();
+      Both<SamplerPiece> pieces(size_t(m * ((vocab + p.piece - 1) / p.piece)));
+      g.pieces = p.pieces = pieces.up();
+      hopper_gemm(g, tile, nullptr, false);
+      p.logits = logits.device();
+      sample_rows(p, nullptr, true);
+      const auto kept = results.down();
+      p.logits = nullptr, p.product = {x.device(), w.device(), width, g.scale};
+      results.up();
+      HopperGemmParams without = g;
+      without.out = nullptr;
+      hopper_gemm(without, tile, nullptr, false);
+      sample_rows(p, nullptr, true);
+      const auto again = results.down();
+      const auto values = logits.down();
+      size_t different = 0;
+      for (size_t i = 0; i < kept.size(); ++i) {
+        const Row& r = rows.host[i];
+        if (!r.sample) {
+          ASSERT_EQ(kept[i].token, -5);
+          continue;
+        }
+        if (r.forced >= 0) {
+          ASSERT_EQ(kept[i].token, r.forced);
+          ASSERT_EQ(again[i].token, r.forced);
+          ASSERT_NEAR(kept[i].logprob, again[i].logprob, 1e-4) << i;
+          continue;
+        }
+        std::vector<float> row(values.begin() + int64_t(i) * stride,
+                               values.begin() + int64_t(i) * stride + vocab);
+        SamplingParams params;
+        params.temperature = r.greedy ? 0 : 1 / double(r.inverse_temperature);
+        const Sampled want = sample(row, params, r.uniform);
+        if (kept[i].token != want.token || again[i].token != want.token) {
+          ++different;
+          continue;
+        }
+        ASSERT_NEAR(kept[i].logprob, want.logprob, 2e-4) << i;
+        ASSERT_NEAR(again[i].logprob, want.logprob, 2e-4) << i;
+      }
+      EXPECT_LE(different, kept.size() / 50 + 1);
+    }
   }
 }
 

@@ -72,7 +72,7 @@ void decode(Clock& clock, const Shape& s, int batch, int context) {
   const auto ours = [&](int i, bool early) {
     cuda::DecodeAttentionParams p;
     p.rows = device_rows.get(), p.count = batch, p.heads = s.heads, p.kv = cache.pages_of(i);
-    p.qkv.whole = qkv.get(), p.qkv.width = width;
+    p.qkv.rows = qkv.get(), p.qkv.width = width;
     p.rope.cos_sin = turns.get(), p.scale = 1 / std::sqrt(float(s.head_dim)), p.out = out.get();
     p.split_tokens = kSplit, p.splits = splits, p.partial = partial.get(), p.counters = counters.get();
     cuda::decode_attention(p, clock.stream, early);

@@ -11,16 +11,35 @@ void product(Clock& clock, const char* model, const char* name, int m, int n, in
   const int copies = copies_of(weights);
   Array<bf16> w(size_t(n) * size_t(k) * size_t(copies)), x(size_t(m) * size_t(k));
   fill_random(w, 0.05f), fill_random(x);
-  Array<float> out(size_t(m) * size_t(n) * (kind == cuda::GemmOut::partial ? cuda::kMostGemmSplits : 1)),
-      other(size_t(m) * size_t(n));
-  const int most = kind == cuda::GemmOut::partial ? cuda::hopper_gemm_splits(n, k, 132) : 1,
-            steps = (k + 63) / 64;
+  const bool split = kind == cuda::GemmOut::rows || kind == cuda::GemmOut::residual,
+             logits = kind == cuda::GemmOut::logits;
+  const int most = split ? cuda::hopper_gemm_splits(n, k, 132) : 1, steps = (k + 63) / 64;
+  Array<float> out(size_t(m) * size_t(n)), other(out.size()),
+      squares(size_t(m) * size_t(n / 64 + k / 64 + 2));
+  Array<bf16> norm{size_t(n)}, scaled(out.size());
+  fill_random(norm);
+  std::vector<cuda::Row> host(static_cast<size_t>(m));
+  for (int i = 0; i < m; ++i) host[size_t(i)].slot = i, host[size_t(i)].sample = 1;
+  Array<cuda::Row> rows(host);
+  Array<cuda::SamplerPiece> pieces(logits ? size_t(m) * size_t(n / 64 + 1) : 1);
+  cuda::HopperGemmParams p;
+  p.x = x.get(), p.m = m, p.n = n, p.k = k, p.kind = kind, p.out = out.get(), p.stride = n;
+  if (kind == cuda::GemmOut::residual)
+    p.norm = norm.get(), p.scaled = scaled.get(), p.squares = squares.get();
+  else
+    p.scale = {squares.get(), k / 64, m, k, 1e-6f};
+  if (kind == cuda::GemmOut::rows) p.bias = norm.get();
+  if (logits) p.rows = rows.get(), p.pieces = pieces.get(), p.out = nullptr;  // as a step without truncation
+  const double out_bytes = kind == cuda::GemmOut::swiglu ? 1
+                           : kind == cuda::GemmOut::rows ? 2
+                           : logits                      ? 0
+                                                         : 6;  // an element
   Pair best;
   best.early.us = 1e30;
   std::string how;
   double best_bytes = 0;
   int last = 0;
-  for (const cuda::HopperGemmTile& tile : cuda::hopper_gemm_tiles()) {
+  for (const cuda::HopperGemmTile& tile : cuda::hopper_gemm_tiles(kind)) {
     if (tile.columns >= 2 * std::max(m, 64)) continue;
     last = 0;
     for (int wanted : {most, (most + 1) / 2, (most + 3) / 4, 1}) {
@@ -28,19 +47,17 @@ void product(Clock& clock, const char* model, const char* name, int m, int n, in
       if (splits == last) continue;
       last = splits;
       const Pair t = time_both(clock, copies, [&](int i, bool early) {
-        cuda::hopper_gemm(
-            {x.get(), w.get() + size_t(i) * size_t(n) * size_t(k), m, n, k, splits, out.get(), n, kind}, tile,
-            clock.stream, early);
+        p.w = w.get() + size_t(i) * size_t(n) * size_t(k), p.splits = splits;
+        cuda::hopper_gemm(p, tile, clock.stream, early);
       });
       if (t.early.us >= best.early.us) continue;
       best = t, how = fmt::format("{}×64 by {}, {} splits", tile.warpgroups, tile.columns, splits);
-      best_bytes = weights + 2.0 * m * k + (kind == cuda::GemmOut::swiglu ? 1.0 : 4.0 * splits) * m * n;
+      best_bytes = weights + 2.0 * m * k + out_bytes * m * n;
     }
   }
   cuda::Gemm gemm;
   cuda::GemmParams g;
-  g.x = x.get(), g.m = m, g.n = n, g.k = k, g.y = other.get(), g.stride = n,
-  g.fp32 = kind == cuda::GemmOut::full;
+  g.x = x.get(), g.m = m, g.n = n, g.k = k, g.y = other.get(), g.stride = n, g.fp32 = logits;
   std::vector<const bf16*> cold;
   for (int i = 0; i < copies; ++i) cold.push_back(w.get() + size_t(i) * size_t(n) * size_t(k));
   g.w = cold[0];
@@ -70,11 +87,11 @@ void bench_products(Clock& clock) {
   for (const Shape& s : kShapes)
     for (int m : {64, 256, 512}) {
       product(clock, s.name, "QKV", m, (s.heads + 2 * s.kv_heads) * s.head_dim, s.hidden,
-              cuda::GemmOut::partial);
-      product(clock, s.name, "output", m, s.hidden, s.heads * s.head_dim, cuda::GemmOut::partial);
+              cuda::GemmOut::rows);
+      product(clock, s.name, "output", m, s.hidden, s.heads * s.head_dim, cuda::GemmOut::residual);
       product(clock, s.name, "gate-up", m, 2 * s.intermediate, s.hidden, cuda::GemmOut::swiglu);
-      product(clock, s.name, "down", m, s.hidden, s.intermediate, cuda::GemmOut::partial);
-      product(clock, s.name, "LM head", m, kVocab, s.hidden, cuda::GemmOut::full);
+      product(clock, s.name, "down", m, s.hidden, s.intermediate, cuda::GemmOut::residual);
+      product(clock, s.name, "LM head", m, kVocab, s.hidden, cuda::GemmOut::logits);
     }
 }
 

@@ -13,8 +13,7 @@ namespace {
 void norm(Clock& clock, const Shape& s, int rows) {
   const size_t n = size_t(rows) * size_t(s.hidden);
   Array<bf16> x(n), delta(n), y(n), weight{size_t(s.hidden)};
-  Array<float> partial(4 * n);
-  fill_random(x), fill_random(delta), fill_random(weight), fill_random(partial);
+  fill_random(x), fill_random(delta), fill_random(weight);
   cuda::RmsNormParams p;
   p.x = x.get(), p.weight = weight.get(), p.y = y.get(), p.rows = rows, p.hidden = s.hidden,
   p.delta = delta.get();
@@ -37,9 +36,6 @@ void norm(Clock& clock, const Shape& s, int rows) {
 #else
   print_row("residual + RMSNorm", shape, bytes, false, ours);
 #endif
-  p.delta = nullptr, p.partial = partial.get(), p.splits = 4;
-  print_row("4 split-K sums + residual + RMSNorm", shape, bytes + 14.0 * double(n), false,
-            time_both(clock, 24, [&](int, bool early) { cuda::rms_norm(p, clock.stream, early); }));
 }
 
 void embedding(Clock& clock, const Shape& s, int rows) {
@@ -50,7 +46,8 @@ void embedding(Clock& clock, const Shape& s, int rows) {
   Array<cuda::Row> device(host);
   print_row("embedding", fmt::format("{}, {} rows", s.name, rows), 4.0 * double(x.size()), false,
             time_both(clock, 24, [&](int, bool early) {
-              cuda::embed(device.get(), rows, table.get(), s.hidden, x.get(), clock.stream, early);
+              cuda::embed({device.get(), rows, s.hidden, table.get(), x.get(), nullptr, nullptr, nullptr},
+                          clock.stream, early);
             }));
 }
 
@@ -60,11 +57,12 @@ void swiglu(Clock& clock, const Shape& s, int rows) {
   Array<bf16> in(2 * n * size_t(copies)), out(n);
   fill_random(in);
   const Pair ours = time_both(clock, 2 * copies, [&](int i, bool early) {
-    cuda::swiglu(in.get() + size_t(i % copies) * 2 * n, rows, s.intermediate, out.get(), clock.stream, early);
+    cuda::swiglu(in.get() + size_t(i % copies) * 2 * n, {}, rows, s.intermediate, out.get(), clock.stream,
+                 early);
   });
   const std::string shape = fmt::format("{}, {} rows", s.name, rows);
 #ifdef COHORT_WITH_FLASHINFER
-  cuda::swiglu(in.get(), rows, s.intermediate, out.get(), clock.stream, false);
+  cuda::swiglu(in.get(), {}, rows, s.intermediate, out.get(), clock.stream, false);
   CUDA_CHECK(cudaStreamSynchronize(clock.stream));
   const std::vector<bf16> want = out.down(), interleaved = in.down();
   std::vector<bf16> halves(2 * n);
@@ -114,7 +112,7 @@ void rope(Clock& clock, const Shape& s, int rows) {
   Array<float2> device_turns(turns);
   Array<float> device_cos_sin(cos_sin);
   cuda::RopeWriteParams p;
-  p.rows = device_rows.get(), p.count = rows, p.qkv.whole = qkv.get(), p.qkv.width = width, p.heads = s.heads;
+  p.rows = device_rows.get(), p.count = rows, p.qkv.rows = qkv.get(), p.qkv.width = width, p.heads = s.heads;
   p.rope.cos_sin = device_turns.get(), p.q = q.get();
   p.kv = {cache.get(), device_table.get(), pages, s.kv_heads, s.head_dim};
   const Pair ours = time_both(clock, 24, [&](int, bool early) { cuda::rope_write(p, clock.stream, early); });
@@ -151,9 +149,9 @@ void sampler(Clock& clock, int rows) {
   Array<float> logits(n * size_t(copies)), probabilities(n);
   fill_random(logits, 3);
   Array<cuda::SamplerPiece> sums(size_t(rows * pieces));
-  Array<int32_t> counters(size_t{static_cast<size_t>(rows)}), tokens(counters.size());
-  Array<bool> valid(counters.size());
-  Array<cuda::SampledToken> results(counters.size());
+  Array<int32_t> tokens(size_t{static_cast<size_t>(rows)});
+  Array<bool> valid(tokens.size());
+  Array<cuda::SampledToken> results(tokens.size());
   Array<unsigned char> workspace(size_t{32} << 20);
   for (const auto& [what, top_p, top_k] :
        {std::tuple("sampler", 1.0f, 0), std::tuple("sampler, top-p 0.95", 0.95f, 0),
@@ -167,8 +165,9 @@ void sampler(Clock& clock, int rows) {
     const auto mine = [&](int i, bool early) {
       cuda::SamplerParams p;
       p.logits = logits.get() + size_t(i % copies) * n, p.count = rows, p.vocab = kVocab, p.stride = kVocab;
-      p.rows = device.get(), p.pieces = sums.get(), p.counters = counters.get(), p.results = results.get();
+      p.rows = device.get(), p.pieces = sums.get(), p.results = results.get();
       p.truncation = top_p < 1 || top_k > 0;
+      cuda::sampler_pieces(p, clock.stream, early);
       cuda::sample_rows(p, clock.stream, early);
     };
     const Pair ours = time_both(clock, copies, mine);
