@@ -170,13 +170,11 @@ Outcome read_status(const Cell& cell, const Job& job, const Status& status, bool
   return outcome;
 }
 
-// From the job's handing over to its end. `whole` is false when the cell cannot be used again.
-Outcome serve(Cell& cell, const Job& job, bool namespaces, Handles& handles,
+// From when the cell has the job, as `id`, to the job's end. `whole` is false when the cell cannot be used again.
+Outcome serve(Cell& cell, const Job& job, uint64_t id, bool namespaces, Handles& handles,
               const std::atomic<bool>& cancelled, bool& whole) {
   const int socket = cell.socket(job.warm && namespaces);
-  const uint64_t id = cell.next_id();
   whole = false;
-  cell.send(socket, Request::job, id, handles.has, handles.fds);
   handles.out.write.reset(), handles.err.write.reset(), handles.report.write.reset();
 
   using Clock = std::chrono::steady_clock;
@@ -360,23 +358,27 @@ Outcome Jail::run(const Job& job, const std::atomic<bool>& cancelled) const {
       if (whole) cells.give_back(std::move(cell));
     }
   };
-  // An idle cell may have died since its last job, of the machine's memory shortage, say: one more is tried.
+  int64_t files = 0;
+  for (const File& file : job.files) files += static_cast<int64_t>(file.content.size());
+  // An idle cell may have died since its last job, of the machine's memory shortage, say: one more is tried, until a cell
+  // has the job.
   for (int attempt = 0;; ++attempt) {
     Use use{*cells_, attempt > 0 ? nullptr : cells_->take(namespaces ? show : std::vector<std::string>{})};
     if (!use.cell) use.cell = cells_->make();
+    uint64_t id = 0;
     try {
       if (namespaces && use.cell->shown() != show) use.cell->show(show);
       if (namespaces && job.warm) use.cell->prepare_warm();
+      // what init and the kernel need for themselves, and the job's own files, are not the program's
+      use.cell->limit(job.limits.memory_bytes + files + (job.warm ? 64LL << 20 : 16LL << 20),
+                      job.limits.processes + 8);
+      id = use.cell->next_id();
+      use.cell->send(use.cell->socket(job.warm && namespaces), Request::job, id, handles.has, handles.fds);
     } catch (const InfraError&) {
       if (attempt > 0 || !show.empty()) throw;
       continue;
     }
-    int64_t files = 0;
-    for (const File& file : job.files) files += static_cast<int64_t>(file.content.size());
-    // what init and the kernel need for themselves, and the job's own files, are not the program's
-    use.cell->limit(job.limits.memory_bytes + files + (job.warm ? 64LL << 20 : 16LL << 20),
-                    job.limits.processes + 8);
-    return serve(*use.cell, job, namespaces, handles, cancelled, use.whole);
+    return serve(*use.cell, job, id, namespaces, handles, cancelled, use.whole);
   }
 }
 

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -87,6 +88,24 @@ TEST(Jail, ARunSeesNothingOfTheOneBefore) {
   const Outcome o = shell(one, look);
   EXPECT_EQ(o.out.find("left"), std::string::npos) << o.out;
   EXPECT_TRUE(o.out.ends_with("2\n")) << o.out;  // process numbers begin again
+}
+
+TEST(Jail, AnIdleCellThatDiedIsReplaced) {
+  Jail one({});
+  ASSERT_EQ(shell(one, "echo first").out, "first\n");
+  int killed = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    if (!std::isdigit(entry.path().filename().c_str()[0])) continue;
+    std::ifstream in(entry.path() / "stat");
+    std::string text{std::istreambuf_iterator<char>(in), {}};
+    int parent = 0;
+    if (text.empty() || sscanf(text.c_str() + text.rfind(')') + 1, " %*c %d", &parent) != 1) continue;
+    if (parent == getpid()) killed += kill(std::stoi(entry.path().filename()), SIGKILL) == 0;
+  }
+  ASSERT_GE(killed, 1);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(shell(one, "echo again").out, "again\n");
+  EXPECT_EQ(shell(jail(), "echo again").out, "again\n");  // the others' cells were killed as well
 }
 
 TEST(Jail, ShowsFilesOfOneJobOnly) {
