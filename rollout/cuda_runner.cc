@@ -179,8 +179,7 @@ int64_t CudaRunner::pages_that_fit(const CudaModelLimits& limits) const {
     if (given < 2 * slot_pages)
       fail(
           "kv_memory_gib = {}: the KV cache of two sequences of {} tokens needs {:.4f} GiB: raise it or "
-          "lower "
-          "max_context",
+          "lower max_context",
           options_.kv_memory_gib, limits.context, two);
     room = std::min(room, given);
   }
