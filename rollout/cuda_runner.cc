@@ -173,17 +173,23 @@ int64_t CudaRunner::pages_that_fit(const CudaModelLimits& limits) const {
   const int64_t wanted = slot_pages * limits.slots;
   int64_t room =
       (int64_t(free) - others - (int64_t{512} << 20)) / page;  // what the libraries and graphs take
-  if (options_.kv_memory_gib > 0) room = std::min(room, int64_t(options_.kv_memory_gib * gib) / page);
+  const double two = double(2 * slot_pages * page) / gib;
+  if (options_.kv_memory_gib > 0) {
+    const int64_t given = int64_t(options_.kv_memory_gib * gib) / page;
+    if (given < 2 * slot_pages)
+      fail(
+          "kv_memory_gib = {}: the KV cache of two sequences of {} tokens needs {:.4f} GiB: raise it or "
+          "lower max_context",
+          options_.kv_memory_gib, limits.context, two);
+    room = std::min(room, given);
+  }
   if (room < 2 * slot_pages)
     fail(
         "not enough GPU memory: weights (twice), activations and logits need {:.2f} GiB and the KV cache of "
         "two sequences of "
         "{} tokens {:.2f} GiB, of which {:.2f} GiB can be had: lower max_num_seqs or max_context, or use a "
         "larger GPU",
-        double(others) / gib, limits.context, double(2 * slot_pages * page) / gib,
-        options_.kv_memory_gib > 0
-            ? std::min(double(free) / gib, double(others) / gib + options_.kv_memory_gib)
-            : double(free) / gib);
+        double(others) / gib, limits.context, two, double(free) / gib);
   return std::min(room, wanted);
 }
 

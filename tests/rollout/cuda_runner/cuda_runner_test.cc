@@ -336,7 +336,8 @@ TEST(CudaRunner, GraphsReadTheWeightsThatWereSwappedIn) {
   const std::vector<EngineRequest> requests = {request(rng, 1, 8, 20, p), request(rng, 2, 8, 30, p)};
   for (Version v = 1; v <= 5; ++v) {
     std::thread next([&] { runner->stage_weights(weights_of(c, v + 1, v + 1)); });
-    const auto all = sample_all(*runner, requests);  // the same batches, so the same graphs, two versions later
+    const auto all =
+        sample_all(*runner, requests);  // the same batches, so the same graphs, two versions later
     next.join();
     EXPECT_LT(mismatch(*reference_of(c, weights_of(c, v, v)), all).mean(), 0.01) << v;
     ASSERT_TRUE(runner->swap_weights());
@@ -366,6 +367,11 @@ TEST(CudaRunner, BadStatesGiveOneLine) {
   o = cuda_options();
   o.dtype = "float32";
   EXPECT_THAT(refusal(c, o), testing::HasSubstr("computes in bfloat16"));
+  o = cuda_options();
+  o.kv_memory_gib = 0.001;  // 43 pages of 24 KiB, two sequences of 1200 tokens are 150
+  EXPECT_THAT(refusal(c, o),
+              testing::HasSubstr("kv_memory_gib = 0.001: the KV cache of two sequences of 1200 "
+                                 "tokens needs 0.0034 GiB"));
   ModelConfig odd = small("llama", 80);
   EXPECT_THAT(refusal(odd, cuda_options()), testing::HasSubstr("head_dim 32, 64 or 128"));
   ModelConfig large = small("llama");
