@@ -186,7 +186,6 @@ def call(limit):
     os._exit(0)
 
 def run(limit):
-    # as the interpreter itself would end, without the taking down of all modules, which costs a fork as much as all the rest
     status = 0
     try: load("__main__", type(sys)("__main__"))
     except SystemExit as end:
@@ -197,13 +196,33 @@ def run(limit):
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    leave(status)
+
+def leave(status):
+    """As the interpreter itself would end, but for the taking down of all modules, which costs a fork as much as all the rest:
+    only the program's own objects are, so that its files are flushed and its finalisers run."""
+    import gc
+    from _weakref import ref
+    def flush():
+        for file in (sys.stdout, sys.stderr):
+            try:
+                if file is not None and not getattr(file, "closed", False): file.flush()
+            except BaseException: return 120
+        return 0
     if "threading" in sys.modules: sys.modules["threading"]._shutdown()
     if "atexit" in sys.modules: sys.modules["atexit"]._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except Exception: status = status or 120
-    os._exit(status)
+    status = flush() or status
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    main = sys.modules.pop("__main__", None)
+    still = ref(main) if type(main) is type(sys) else lambda: None
+    main = None
+    gc.collect()  # with what finalisers call global still there
+    main = still()
+    if main:
+        for name in list(main.__dict__):
+            if name != "__builtins__": main.__dict__[name] = None
+        gc.collect()
+    os._exit(flush() or status)
 
 # ---- the tests' side: no line of the candidate's runs here
 

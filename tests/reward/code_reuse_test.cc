@@ -244,6 +244,21 @@ TEST(CodeReuse, ColdAndWarmInterpretersAgree) {
            {"import threading\nthreading.Thread(target=lambda: print('ok')).start()", K::passed},
            {"import atexit\natexit.register(lambda: print('ok'))", K::passed},
            {"import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", K::candidate_crash},
+           // files and finalisers of objects that live to the end
+           {"out = open(1, 'w')\nout.write('ok')", K::passed},
+           {"import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer)\nprint('ok')", K::passed},
+           {"class A:\n  def __init__(self): self.me = self\n  def __del__(self): print(text)\ntext = 'ok'\n"
+            "a = A()",
+            K::passed},
+           {"class A:\n  def __del__(self): print('ok')\na = [A()]\nimport sys\nsys.exit()", K::passed},
+           {"import os\nfrom io import BytesIO, IOBase\nimport sys\nclass Fast(IOBase):\n  def __init__(self):\n    "
+            "self.all = BytesIO()\n  def write(self, s): self.all.write(s.encode())\n  def flush(self):\n    "
+            "os.write(1, self.all.getvalue())\n    self.all.truncate(0)\nsys.stdout = Fast()\nprint('ok')",
+            K::passed},
+           {"import sys\nsys.stdout.close()\nimport os\nos.write(1, b'ok')", K::passed},
+           {"import sys\nsys.stdout = None", K::failed},
+           {"import os, sys\nif os.fork() == 0: sys.exit(3)\nos.wait()\nprint('ok')", K::passed},
+           {"import sys\ndel sys.modules['__main__']\nprint('ok')", K::passed},
            {"import dataclasses\n@dataclasses.dataclass\nclass A:\n  x: int = 1\nprint('ok' if A() == A(1) "
             "else '')",
             K::passed},
