@@ -122,7 +122,7 @@ class CodeGrader : public RecordGrader {
     Compiled compiled =
         toolchain_.compile(toolchain_.language(checker.language), checker.source, {}, {}, cancelled);
     if (compiled.refused.kind == VerdictKind::compile_error)
-      throw InfraError("the record's checker " + compiled.refused.reason);
+      throw InfraError("the record's checker does not compile: " + compiled.refused.reason);
     return compiled;
   }
 

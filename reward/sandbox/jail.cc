@@ -299,6 +299,10 @@ class Jail::Cells {
 };
 
 Jail::Jail(Setup setup) : setup_(std::move(setup)) {
+  // without it a compiler would fail, and every program with it
+  for (const std::string& path : setup_.read_only)
+    if (!path.starts_with('/') || access(path.c_str(), F_OK) != 0)
+      throw InfraError(fmt::format("read_only = \"{}\" is no full path of something on this host", path));
   if (setup_.isolation == Want::process) {
     refusal_ = "not wanted";
   } else {

@@ -86,7 +86,8 @@ TEST(CodeApart, EveryEndHasItsVerdict) {
   EXPECT_EQ(verdict("return x * x;").kind, K::passed);
   EXPECT_THAT(verdict("return x + 1;").reason, HasSubstr("f(2) == 4"));
   EXPECT_EQ(verdict("return x + 1;").kind, K::failed);
-  const std::string lingers = "#include <unistd.h>\nstruct S { ~S() { sleep(5); } } s;\nint f(int x) { return x + 1; }";
+  const std::string lingers =
+      "#include <unistd.h>\nstruct S { ~S() { sleep(5); } } s;\nint f(int x) { return x + 1; }";
   EXPECT_EQ(evidence(apart(lingers, tests))["ended"], "stopped when its tests had ended");
   EXPECT_EQ(verdict("exit(0);").kind, K::failed);
   EXPECT_EQ(verdict("exit(3);").kind, K::candidate_crash);

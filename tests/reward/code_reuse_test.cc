@@ -251,7 +251,8 @@ TEST(CodeReuse, ColdAndWarmInterpretersAgree) {
             "a = A()",
             K::passed},
            {"class A:\n  def __del__(self): print('ok')\na = [A()]\nimport sys\nsys.exit()", K::passed},
-           {"import os\nfrom io import BytesIO, IOBase\nimport sys\nclass Fast(IOBase):\n  def __init__(self):\n    "
+           {"import os\nfrom io import BytesIO, IOBase\nimport sys\nclass Fast(IOBase):\n  def "
+            "__init__(self):\n    "
             "self.all = BytesIO()\n  def write(self, s): self.all.write(s.encode())\n  def flush(self):\n    "
             "os.write(1, self.all.getvalue())\n    self.all.truncate(0)\nsys.stdout = Fast()\nprint('ok')",
             K::passed},
