@@ -316,6 +316,17 @@ def tests(limit):
         say("raised", repr(error))
     say("ok")
 
+def rehearse():
+    """In the interpreter that waits, before any program: what is made at its first use is made here once, not in every fork.
+    The first compile() alone makes two hundred types."""
+    import gc, _weakref, _signal
+    code = compile("import sys\nclass A:\n    def f(self, x=1): return [str(i) for i in range(x)]\nA().f()", "solution.py", "exec")
+    exec(code, {"__name__": "rehearsal"})
+    json.loads(json.dumps({"a": [1, 2.5, "b", None]}))
+    with open(os.devnull, encoding="utf-8", errors="replace") as file: file.read()
+    gc.collect()
+    gc.freeze()
+
 def main():
     import _signal
     for name in (_signal.SIGPIPE, _signal.SIGXFSZ): _signal.signal(name, _signal.SIG_IGN)  # a fork has not the interpreter's own

@@ -66,7 +66,7 @@ const sandbox::Jail& Toolchain::jail_with(const std::vector<std::string>& read_o
     setup.read_only = read_only;
     setup.warm = {
         python_.program, "-I", "-B", "-c",
-        std::string(kPythonHarness) + "\nimport gc\ngc.collect()\ngc.freeze()\nos.fork()\nmain()\n"};
+        std::string(kPythonHarness) + "\nrehearse()\nos.fork()\nmain()\n"};
     jail = std::make_unique<sandbox::Jail>(setup);
     if (jail->isolation() == Isolation::process && options_.isolation == CodeIsolation::automatic &&
         jails_.size() == 1)
