@@ -103,7 +103,7 @@ struct CodeOptions {
       "in_process");
     v("precompiled_headers", precompiled_headers, "bits/stdc++.h is compiled once for this machine");
     v("warm_python", warm_python, "a started interpreter forks inside the jail for each run");
-    v("cache_dir", cache_dir, "of precompiled headers; default $XDG_CACHE_HOME/cohort or ~/.cache/cohort");
+    v("cache_dir", cache_dir, "of precompiled headers; default $XDG_CACHE_HOME/cohort or ~/.cache/cohort (root without namespaces: /var/cache/cohort)");
     v("isolation", isolation,
       "auto: namespaces, and where the machine refuses them the weaker process isolation; or insist on one");
     v("python", python, "the interpreter; default /usr/bin/python3, else the first python3 in PATH");
