@@ -150,6 +150,7 @@ def load(name, module):
     "Runs solution.py as module `name`."
     space = module.__dict__
     space["__file__"] = "solution.py"
+    if name == "__main__": space.update(__builtins__=builtins, __annotations__={}, __cached__=None)  # as the interpreter's own
     sys.modules[name] = module
     sys.argv[:] = ["solution.py"]
     with open("solution.py", encoding="utf-8", errors="replace") as file: text = file.read()

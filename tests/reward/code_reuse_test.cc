@@ -227,18 +227,20 @@ TEST(CodeReuse, PrecompiledHeaderIsMadeOnceAndNotTheCandidatesToTouch) {
   // Both kinds of isolation use it: with another in its place, of ours, programs are compiled with that.
   const std::string marked = cache.path + "/marked.h";
   std::ofstream(marked) << "#define MARKED\n#include <bits/stdc++.h>\n";
-  ASSERT_EQ(std::system(("g++ -std=gnu++20 -O2 -x c++-header " + marked + " -o " + marked + ".gch").c_str()), 0);
+  ASSERT_EQ(std::system(("g++ -std=gnu++20 -O2 -x c++-header " + marked + " -o " + marked + ".gch").c_str()),
+            0);
   std::filesystem::remove(header);
   std::filesystem::rename(marked + ".gch", header);
   std::filesystem::permissions(header, std::filesystem::perms(0444));
   std::vector<std::string> isolations = {"auto", "process"};
   std::filesystem::permissions(cache.path, std::filesystem::perms(0755));
   for (std::filesystem::path p = cache.path; p != "/"; p = p.parent_path())
-    if ((std::filesystem::status(p).permissions() & std::filesystem::perms::others_exec) == std::filesystem::perms::none)
+    if ((std::filesystem::status(p).permissions() & std::filesystem::perms::others_exec) ==
+        std::filesystem::perms::none)
       isolations = {"auto"};  // closed to nobody, as whom root's programs run there
   for (const std::string& isolation : isolations)
-    EXPECT_VERDICT(grade("#include <bits/stdc++.h>\n#ifdef MARKED\nint main() { puts(\"1 2 3\"); }\n#endif\n", record,
-                         *make(options + "\nisolation = \"" + isolation + "\"")),
+    EXPECT_VERDICT(grade("#include <bits/stdc++.h>\n#ifdef MARKED\nint main() { puts(\"1 2 3\"); }\n#endif\n",
+                         record, *make(options + "\nisolation = \"" + isolation + "\"")),
                    K::passed);
   // one that others could have written is not believed
   std::filesystem::permissions(header, std::filesystem::perms(0666));
@@ -285,6 +287,8 @@ TEST(CodeReuse, ColdAndWarmInterpretersAgree) {
            {"import sys\nsys.stdout = None", K::failed},
            {"import os, sys\nif os.fork() == 0: sys.exit(3)\nos.wait()\nprint('ok')", K::passed},
            {"import sys\ndel sys.modules['__main__']\nprint('ok')", K::passed},
+           {"print('ok' if __builtins__.max(1, 2) == 2 and not __annotations__ else '')", K::passed},
+           {"open('/dev/stdout', 'w').write('ok' if open('/dev/stdin').read() == '5' else '')", K::passed},
            {"import dataclasses\n@dataclasses.dataclass\nclass A:\n  x: int = 1\nprint('ok' if A() == A(1) "
             "else '')",
             K::passed},
