@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "reward/code.h"
+#include "reward/code/c_apart.h"
 #include "reward/code/cpp_apart.h"
 #include "reward/code/ending.h"
 #include "reward/code/harness.h"
@@ -176,9 +177,11 @@ class CodeGrader : public RecordGrader {
     std::optional<Verdict> not_compiled;
     const Verdict verdict = run_tests(task, cancelled, [&](const Test& test) {
       TestResult result;
-      if (cpp && options_.cpp_tests != CppTests::in_process) {
-        CppApart::Outcome apart = CppApart(task.source, task.tests, test.script, native.word())
-                                      .run(toolchain_, task.limits, cancelled);
+      if (options_.cpp_tests != CppTests::in_process) {
+        ApartOutcome apart = cpp ? CppApart(task.source, task.tests, test.script, native.word())
+                                       .run(toolchain_, task.limits, cancelled)
+                                 : run_c_apart(toolchain_, task.source, task.tests, test.script,
+                                               native.word(), task.limits, cancelled);
         if (apart.result) return *apart.result;
         if (apart.not_compiled || options_.cpp_tests == CppTests::separate) {
           result.judged = apart.not_compiled

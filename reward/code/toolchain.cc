@@ -64,9 +64,8 @@ const sandbox::Jail& Toolchain::jail_with(const std::vector<std::string>& read_o
     sandbox::Setup setup;
     setup.isolation = static_cast<sandbox::Want>(options_.isolation);
     setup.read_only = read_only;
-    setup.warm = {
-        python_.program, "-I", "-B", "-c",
-        std::string(kPythonHarness) + "\nrehearse()\nos.fork()\nmain()\n"};
+    setup.warm = {python_.program, "-I", "-B", "-c",
+                  std::string(kPythonHarness) + "\nrehearse()\nos.fork()\nmain()\n"};
     jail = std::make_unique<sandbox::Jail>(setup);
     if (jail->isolation() == Isolation::process && options_.isolation == CodeIsolation::automatic &&
         jails_.size() == 1)
