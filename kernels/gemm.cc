@@ -88,6 +88,14 @@ void Gemm::prepare(const GemmParams& p, cudaStream_t stream, std::span<const __n
   CUDA_CHECK(cublasLtMatmulPreferenceCreate(&preference));
   CUDA_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                   &impl_->workspace_bytes, sizeof(impl_->workspace_bytes)));
+  uint32_t alignment = 256;  // cuBLASLt's own assumption, which weights of a flat buffer need not meet
+  const auto meet = [&](const void* w) {
+    while (reinterpret_cast<uintptr_t>(w) % alignment != 0) alignment /= 2;
+  };
+  meet(p.w);
+  for (const void* w : cold) meet(w);
+  CUDA_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+                                                  &alignment, sizeof(alignment)));
   std::array<cublasLtMatmulHeuristicResult_t, 16> found;
   int count = 0;
   CUDA_CHECK(cublasLtMatmulAlgoGetHeuristic(impl_->handle, plan.operation, plan.w, plan.x, plan.y, plan.y,

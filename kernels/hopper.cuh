@@ -65,6 +65,17 @@ __device__ __forceinline__ void copy_tile(uint32_t to, const CUtensorMap* map, u
 // A row-major bf16 matrix read in boxes of 64 columns (128 bytes) and box_rows rows, swizzled as the matrix instructions
 // want it; zeros outside.
 CUtensorMap tile_map(const bf16* matrix, int64_t rows, int64_t columns, int box_rows);
+// The same of a matrix whose second half of rows belongs to the first: a box has eight rows of the first half, the same eight of
+// the second, the next eight, … so that a thread of the product holds both of a pair. rows a multiple of 16.
+__device__ __forceinline__ void copy_pairs(uint32_t to, const CUtensorMap* map, uint32_t barrier, int column,
+                                           int row) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %5, "
+      "%5, %4}], [%2];" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(column), "r"(row / 16), "r"(0)
+      : "memory");
+}
+CUtensorMap pair_map(const bf16* matrix, int64_t rows, int64_t columns, int box_rows);
 
 // ---- Matrix instructions of four warps -------------------------------------------------------------------------------
 // A tile of rows of 128 bytes, swizzled, at a multiple of 1024.

@@ -51,7 +51,10 @@ __global__ void __launch_bounds__(kGroups * 128 + 64)
     const auto fetch_weights = [&](int step) {
       const int s = step % kStages;
       barrier_expect(full(s), R::kStage);
-      copy_tile(ring + s * R::kStage, &weights, full(s), k0 + step * kStep, row0);
+      if constexpr (kOut == GemmOut::swiglu)
+        copy_pairs(ring + s * R::kStage, &weights, full(s), k0 + step * kStep, row0);
+      else
+        copy_tile(ring + s * R::kStage, &weights, full(s), k0 + step * kStep, row0);
     };
     const auto fetch_inputs = [&](int step) {
       const int s = step % kStages;
@@ -116,8 +119,8 @@ void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
   const dim3 grid(unsigned(p.m + kColumns - 1) / kColumns, unsigned(p.n + kGroups * 64 - 1) / (kGroups * 64),
                   unsigned(p.splits));
   launch_cluster(kernel, grid, p.splits, kGroups * 128 + 64, bytes, stream, early,
-                 tile_map(p.w, p.n, p.k, kGroups * 64), tile_map(p.x, p.m, p.k, kColumns), p,
-                 split_length(p.k, p.splits));
+                 (kOut == GemmOut::swiglu ? pair_map : tile_map)(p.w, p.n, p.k, kGroups * 64),
+                 tile_map(p.x, p.m, p.k, kColumns), p, split_length(p.k, p.splits));
 }
 
 template <int kGroups, int kColumns, int kStages>
@@ -186,7 +189,13 @@ void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStre
   call_failed("no such tile", "hopper_gemm", __FILE__, __LINE__);
 }
 
-CUtensorMap tile_map(const bf16* matrix, int64_t rows, int64_t columns, int box_rows) {
+namespace {
+
+// `size`, `box`: elements, the columns first; `stride`: bytes between the elements of each dimension but the first.
+template <size_t kDimensions>
+CUtensorMap encoded(const bf16* matrix, const std::array<cuuint64_t, kDimensions>& size,
+                    const std::array<cuuint64_t, kDimensions - 1>& stride,
+                    const std::array<cuuint32_t, kDimensions>& box) {
   using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
                               const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
                               CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
@@ -200,14 +209,28 @@ CUtensorMap tile_map(const bf16* matrix, int64_t rows, int64_t columns, int box_
     return reinterpret_cast<Encode>(function);
   }();
   CUtensorMap map;
-  const cuuint64_t size[2] = {cuuint64_t(columns), cuuint64_t(rows)}, stride[1] = {cuuint64_t(columns) * 2};
-  const cuuint32_t box[2] = {kStep, cuuint32_t(box_rows)}, one[2] = {1, 1};
-  const CUresult code = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<bf16*>(matrix), size,
-                               stride, box, one, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                               CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  std::array<cuuint32_t, kDimensions> one;
+  one.fill(1);
+  const CUresult code =
+      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, kDimensions, const_cast<bf16*>(matrix), size.data(),
+             stride.data(), box.data(), one.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (code != CUDA_SUCCESS)
     call_failed("a matrix the copy engine does not take", "cuTensorMapEncodeTiled", __FILE__, __LINE__);
   return map;
+}
+
+}  // namespace
+
+CUtensorMap tile_map(const bf16* matrix, int64_t rows, int64_t columns, int box_rows) {
+  return encoded<2>(matrix, {cuuint64_t(columns), cuuint64_t(rows)}, {cuuint64_t(columns) * 2},
+                    {kStep, cuuint32_t(box_rows)});
+}
+
+CUtensorMap pair_map(const bf16* matrix, int64_t rows, int64_t columns, int box_rows) {
+  const auto row = cuuint64_t(columns) * 2;
+  return encoded<4>(matrix, {cuuint64_t(columns), 8, 2, cuuint64_t(rows / 16)},
+                    {row, cuuint64_t(rows / 2) * row, 8 * row}, {kStep, 8, 2, cuuint32_t(box_rows / 16)});
 }
 
 }  // namespace cohort::cuda

@@ -25,7 +25,7 @@ namespace cohort::cuda {
 enum class GemmOut {
   rows,      // bf16 [m][n] = y / rms + bias
   residual,  // bf16 [m][n] += y + bias, and what the norm after it needs
-  swiglu,    // bf16 [m][n / 2] of y / rms, see kernels/swiglu.h for how w is interleaved
+  swiglu,    // bf16 [m][n / 2]: silu(gate) * up, of y / rms; w has the n / 2 rows of gate, then those of up
   logits,    // fp32 [m][stride] = y / rms, and the sampler's pieces; out may be null
 };
 struct HopperGemmParams {

@@ -117,8 +117,8 @@ void swiglu_reference(const bf16* gate_up, const RowScale& scale, int rows, int 
   for (int r = 0; r < rows; ++r) {
     const float factor = row_scale_reference(scale, r);
     for (int i = 0; i < width; ++i) {
-      const bf16* pair = gate_up + int64_t(r) * 2 * width + i / 8 * 16 + i % 8;
-      const float gate = wide(pair[0]) * factor, up = wide(pair[8]) * factor;
+      const bf16* pair = gate_up + int64_t(r) * 2 * width + i;
+      const float gate = wide(pair[0]) * factor, up = wide(pair[width]) * factor;
       h[int64_t(r) * width + i] = __float2bfloat16_rn(gate / (1 + std::exp(-gate)) * up);
     }
   }

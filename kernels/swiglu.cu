@@ -11,7 +11,7 @@ __global__ void swiglu_kernel(const uint4* gate_up, RowScale row_scales, int vec
   const int64_t row = blockIdx.x;
   const float scale = row_scale(row_scales, int(row));
   for (int i = int(blockIdx.y * blockDim.x + threadIdx.x); i < vectors; i += int(gridDim.y * blockDim.x)) {
-    const uint4 g = gate_up[2 * (row * vectors + i)], u = gate_up[2 * (row * vectors + i) + 1];
+    const uint4 g = gate_up[2 * row * vectors + i], u = gate_up[(2 * row + 1) * vectors + i];
     const bf16 *gs = reinterpret_cast<const bf16*>(&g), *us = reinterpret_cast<const bf16*>(&u);
     uint4 out;
     bf16* o = reinterpret_cast<bf16*>(&out);

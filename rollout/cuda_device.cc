@@ -30,10 +30,11 @@ int open_cuda_device(const std::string& name) {
   if (!cuda::kernels_fit_device()) {
     cudaDeviceProp properties;
     CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
-    fail(
-        "device \"{}\": this build has no code for {} (compute capability {}.{}): configure with "
-        "-DCMAKE_CUDA_ARCHITECTURES={}{}-real",
-        name, properties.name, properties.major, properties.minor, properties.major, properties.minor);
+    const bool hopper = properties.major == 9 && properties.minor == 0;
+    fail("device \"{}\": this build has no code for {} (compute capability {}.{}): {}", name, properties.name,
+         properties.major, properties.minor,
+         hopper ? "configure with -DCMAKE_CUDA_ARCHITECTURES=90a-real"
+                : "the kernels are for 9.0 (Hopper), use \"cpu\"");
   }
   return device;
 }

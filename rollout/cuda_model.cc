@@ -7,7 +7,6 @@
 #include <cstring>
 #include <utility>
 
-#include "kernels/copy_pieces.h"
 #include "kernels/cuda_check.h"
 #include "kernels/decode_attention.h"
 #include "kernels/rms_norm.h"
@@ -75,12 +74,6 @@ struct Sizes {
   }
 };
 
-// At most; what CudaModel::make_pieces makes.
-int64_t copy_pieces_of(const ModelConfig& c) {
-  int64_t count = 0;
-  for (const TensorSpec& t : c.tensors(DType::bf16)) count += int64_t(t.bytes) / cuda::kCopyPiece + 1;
-  return count + c.num_layers * 2 * (c.intermediate_size / 8);
-}
 int64_t flat_bytes(const ModelConfig& c) {
   const TensorSpec last = c.tensors(DType::bf16).back();
   return round_up(int64_t(last.offset + last.bytes), 64);
@@ -123,6 +116,12 @@ void CudaModel::check(const ModelConfig& c) {
         "this model has {} "
         "and {}: use device = \"cpu\"",
         c.hidden_size, c.intermediate_size);
+  if (c.mlp_bias && c.intermediate_size % 32 != 0)
+    fail(
+        "the CUDA kernels need intermediate_size to be a multiple of 32 where the MLP has biases; this model "
+        "has "
+        "{}: use device = \"cpu\"",
+        c.intermediate_size);
 }
 
 int64_t CudaModel::page_bytes(const ModelConfig& c) {
@@ -130,8 +129,7 @@ int64_t CudaModel::page_bytes(const ModelConfig& c) {
 }
 
 int64_t CudaModel::memory_needed(const ModelConfig& c, const CudaModelLimits& l) {
-  return 2 * flat_bytes(c) + copy_pieces_of(c) * int64_t(sizeof(cuda::CopyPiece)) + (4 << 20) * 2 +
-         Sizes(c, l).total() + int64_t(kWorkspace) + (1 << 20) * 40;
+  return 2 * flat_bytes(c) + (4 << 20) * 2 + Sizes(c, l).total() + int64_t(kWorkspace) + (1 << 20) * 40;
 }
 
 CudaModel::CudaModel(const ModelConfig& config, const CudaModelLimits& limits, int64_t pages)
@@ -143,7 +141,10 @@ CudaModel::CudaModel(const ModelConfig& config, const CudaModelLimits& limits, i
   qkv_width_ = (c.num_heads + 2 * c.num_kv_heads) * c.head_dim;
   logits_stride_ = round_up(c.vocab_size, 4);
   table_stride_ = limits.context / cuda::kPageTokens + 1;
-  lay_out_weights();
+  for (int i = 0; i < 2; ++i) {
+    buffers_[i] = {flat_bytes(c), i == 0 ? "the weights" : "the weights' second buffer"};
+    weights_[i] = lay_out(buffers_[i].as<std::byte>());
+  }
   const Sizes s(c, limits);
   kv_ = {pages * page_bytes(c), "the KV cache"};
   table_ = {s.table, "the page table"}, cos_sin_ = {s.cos_sin, "rotary tables"};
@@ -178,91 +179,38 @@ CudaModel::~CudaModel() {
       cudaFreeHost(pinned_index_);
 }
 
-void CudaModel::lay_out_weights() {
+CudaModel::Weights CudaModel::lay_out(const std::byte* buffer) const {
   const ModelConfig& c = config_;
-  staged_ = {flat_bytes(c), "the weights' second buffer"};
-  int64_t at = 0;
-  struct Place {
-    int64_t offset;
-    const bf16** pointer;
-  };
-  std::vector<Place> places;
   const std::vector<TensorSpec> specs = c.tensors(DType::bf16);
   size_t next = 0;
-  // The next tensor of the flat layout, `blocks` runs of it `pitch` bytes apart from `to` on; the layout's order is this order.
-  const auto put = [&](int64_t to, int64_t pitch = 0, int64_t blocks = 1) {
-    const TensorSpec& t = specs.at(next++);
-    copies_.push_back({int64_t(t.offset), to, int64_t(t.bytes) / blocks, pitch, blocks});
-    return int64_t(t.bytes);
+  // The next `parts` tensors, which are one after the other without a gap: check() sees to it.
+  const auto joined = [&](int parts) {
+    const TensorSpec& first = specs.at(next++);
+    for (uint64_t end = first.offset + first.bytes; --parts > 0; end += specs.at(next++).bytes)
+      if (specs.at(next).offset != end)
+        throw std::logic_error(specs.at(next).name + " is not where its matrix goes on");
+    return reinterpret_cast<const bf16*>(buffer + first.offset);
   };
-  const auto place = [&](const bf16*& pointer, int64_t bytes) {
-    places.push_back({at, &pointer});
-    at = round_up(at + bytes, 256);
-  };
-  const auto plain = [&](const bf16*& pointer) { place(pointer, put(at)); };
-  const auto joined = [&](const bf16*& pointer, int parts) {  // one after the other
-    int64_t bytes = 0;
-    for (int i = 0; i < parts; ++i) bytes += put(at + bytes);
-    place(pointer, bytes);
-  };
-  const auto interleaved = [&](const bf16*& pointer) {  // eight rows of gate, eight of up
-    const int64_t blocks = c.intermediate_size / 8;
-    const int64_t run = int64_t(specs.at(next).bytes) / blocks;
-    place(pointer, put(at, 2 * run, blocks) + put(at + run, 2 * run, blocks));
-  };
-  layers_.assign(size_t(c.num_layers), Layer{});
-  plain(embedding_);
-  for (Layer& l : layers_) {
-    plain(l.input_norm);
-    joined(l.qkv, 3);
-    if (c.qkv_bias) joined(l.qkv_bias, 3);
-    if (c.qk_norm) plain(l.q_norm), plain(l.k_norm);
-    plain(l.o);
-    if (c.o_bias) plain(l.o_bias);
-    plain(l.post_norm);
-    interleaved(l.gate_up);
-    if (c.mlp_bias) interleaved(l.gate_up_bias);
-    plain(l.down);
-    if (c.mlp_bias) plain(l.down_bias);
+  Weights w;
+  w.embedding = joined(1);
+  w.layers.resize(size_t(c.num_layers));
+  for (Layer& l : w.layers) {
+    l.input_norm = joined(1);
+    l.qkv = joined(3);
+    if (c.qkv_bias) l.qkv_bias = joined(3);
+    if (c.qk_norm) l.q_norm = joined(1), l.k_norm = joined(1);
+    l.o = joined(1);
+    if (c.o_bias) l.o_bias = joined(1);
+    l.post_norm = joined(1);
+    l.gate_up = joined(2);
+    if (c.mlp_bias) l.gate_up_bias = joined(2);
+    l.down = joined(1);
+    if (c.mlp_bias) l.down_bias = joined(1);
   }
-  plain(final_norm_);
-  if (!c.tie_word_embeddings) plain(head_);
+  w.final_norm = joined(1);
+  w.head = c.tie_word_embeddings ? w.embedding : joined(1);
   if (next != specs.size()) throw std::logic_error("the weights' layout is not the one this file knows");
-  active_ = {at, "the weights"};
-  for (const Place& p : places)
-    *p.pointer = reinterpret_cast<const bf16*>(active_.as<std::byte>() + p.offset);
-  if (c.tie_word_embeddings) head_ = embedding_;
-  make_pieces();
-}
-
-// The copies of take_staged as pieces for one launch; what does not lie on 16 bytes stays in copies_.
-void CudaModel::make_pieces() {
-  std::vector<cuda::CopyPiece> pieces;
-  std::erase_if(copies_, [&](const PackedCopy& c) {
-    if ((c.from | c.to | c.bytes | c.pitch) % 16 != 0) return false;
-    for (int64_t block = 0; block < c.blocks; ++block)
-      for (int64_t done = 0; done < c.bytes; done += cuda::kCopyPiece)
-        pieces.push_back({c.from + block * c.bytes + done, c.to + block * c.pitch + done,
-                          int32_t(std::min<int64_t>(cuda::kCopyPiece, c.bytes - done))});
-    return true;
-  });
-  copy_count_ = int64_t(pieces.size());
-  copy_pieces_ = {copy_count_ * int64_t(sizeof(cuda::CopyPiece)), "the weights' layout"};
-  CUDA_CHECK(cudaMemcpy(copy_pieces_.as<void>(), pieces.data(), pieces.size() * sizeof(cuda::CopyPiece),
-                        cudaMemcpyHostToDevice));
-}
-
-void CudaModel::take_staged(cudaStream_t stream) {
-  cuda::copy_pieces(copy_pieces_.as<cuda::CopyPiece>(), copy_count_, staged(), active_.as<void>(), stream);
-  for (const PackedCopy& c : copies_) {
-    std::byte* to = active_.as<std::byte>() + c.to;
-    const std::byte* from = staged() + c.from;
-    if (c.blocks == 1)
-      CUDA_CHECK(cudaMemcpyAsync(to, from, size_t(c.bytes), cudaMemcpyDeviceToDevice, stream));
-    else
-      CUDA_CHECK(cudaMemcpy2DAsync(to, size_t(c.pitch), from, size_t(c.bytes), size_t(c.bytes),
-                                   size_t(c.blocks), cudaMemcpyDeviceToDevice, stream));
-  }
+  return w;
 }
 
 void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, cudaStream_t stream) {
@@ -272,8 +220,8 @@ void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, cudaStre
   kv.base = kv_.as<bf16>() + int64_t(layer) * pages_ * (page_bytes(c) / 2 / c.num_layers);
   kv.table = table_.as<int32_t>(), kv.table_stride = table_stride_;
   kv.kv_heads = int32_t(c.num_kv_heads), kv.head_dim = int32_t(c.head_dim);
-  const cuda::RopeParams rope{cos_sin_.as<float2>(), layers_[layer].q_norm, layers_[layer].k_norm,
-                              float(c.rms_norm_eps)};
+  const cuda::RopeParams rope{cos_sin_.as<float2>(), weights().layers[layer].q_norm,
+                              weights().layers[layer].k_norm, float(c.rms_norm_eps)};
   const auto scale = float(1 / std::sqrt(double(c.head_dim)));
   const auto heads = int(c.num_heads);
   const cuda::QkvSource qkv{qkv_.as<bf16>(), int(qkv_width_)};
@@ -325,7 +273,7 @@ void CudaModel::normalise(const CudaBatch& batch, const bf16* weight, cudaStream
 }
 
 void CudaModel::enqueue_layer(const CudaBatch& batch, size_t layer, cudaStream_t stream) {
-  const Layer& l = layers_[layer];
+  const Layer& l = weights().layers[layer];
   normalise(batch, l.input_norm, stream);
   multiply(batch, kQkv, layer, choice(kQkv, batch.rows), stream);
   enqueue_attention(batch, layer, stream);
@@ -354,14 +302,15 @@ void CudaModel::enqueue(const CudaBatch& batch, cudaStream_t stream) {
   const bool fused_step = fused(batch.rows);
   cuda::EmbedParams first;
   first.rows = rows_.as<cuda::Row>(), first.count = batch.rows, first.hidden = int(config_.hidden_size);
-  first.embedding = embedding_, first.x = x_.as<bf16>();
+  first.embedding = weights().embedding, first.x = x_.as<bf16>();
   if (fused_step)
-    first.norm = layers_[0].input_norm, first.scaled = y_.as<bf16>(), first.squares = squares_.as<float>();
+    first.norm = weights().layers[0].input_norm, first.scaled = y_.as<bf16>(),
+    first.squares = squares_.as<float>();
   cuda::embed(first, stream, early);
-  for (size_t layer = 0; layer < layers_.size(); ++layer) enqueue_layer(batch, layer, stream);
+  for (size_t layer = 0; layer < weights().layers.size(); ++layer) enqueue_layer(batch, layer, stream);
   const cuda::GemmParams head = product(batch, kHead, 0);
   if (head.m == 0) return;
-  normalise(batch, final_norm_, stream);
+  normalise(batch, weights().final_norm, stream);
   if (!batch.all_sampled) {
     cuda::GatherParams p;
     p.index = index_.as<int32_t>(), p.count = batch.sampled, p.hidden = int(config_.hidden_size);

@@ -77,10 +77,11 @@ class CudaModel {
   // All but the pages.
   static int64_t memory_needed(const ModelConfig& config, const CudaModelLimits& limits);
 
-  // bf16, in the layout of ModelConfig::tensors: what stage_weights fills.
-  std::byte* staged() const { return staged_.as<std::byte>(); }
-  // Rearranges staged() into the active weights: q, k, v in one matrix, gate and up interleaved.
-  void take_staged(cudaStream_t stream);
+  // bf16, in the layout of ModelConfig::tensors: the buffer of the two that steps do not read.
+  std::byte* staged() const { return buffers_[1 - front_].as<std::byte>(); }
+  // Steps enqueued from here on read the other buffer.
+  void flip() { front_ = 1 - front_; }
+  int front() const { return front_; }
 
   // Measures the products of this many rows. The activations are overwritten.
   void prepare(const CudaBatch& batch, cudaStream_t stream);
@@ -114,12 +115,14 @@ class CudaModel {
     const bf16 *input_norm, *qkv, *qkv_bias, *q_norm, *k_norm, *o, *o_bias, *post_norm, *gate_up,
         *gate_up_bias, *down, *down_bias;
   };
-  struct PackedCopy {  // `blocks` runs of `bytes`, the runs of the destination `pitch` apart
-    int64_t from, to, bytes, pitch, blocks;
+  // Where they lie in a buffer. q, k and v are one matrix, gate and up as well: their tensors are neighbours.
+  struct Weights {
+    std::vector<Layer> layers;
+    const bf16 *embedding = nullptr, *final_norm = nullptr, *head = nullptr;
   };
   enum Product { kQkv, kOutput, kGateUp, kDown, kHead };
-  void lay_out_weights();
-  void make_pieces();
+  Weights lay_out(const std::byte* buffer) const;
+  const Weights& weights() const { return weights_[front_]; }
   // Whether products have residual and norms in them, see above.
   bool fused(int64_t rows) const { return rows <= limits_.hopper_rows && !config_.mlp_bias; }
   // Which kernel a product of so many rows takes.
@@ -147,14 +150,12 @@ class CudaModel {
   int multiprocessors_ = 132;
   int64_t qkv_width_ = 0, logits_stride_ = 0, table_stride_ = 0, pages_ = 0;
   std::map<Key, Choice> choices_;
-  std::vector<Layer> layers_;
-  const bf16 *embedding_ = nullptr, *final_norm_ = nullptr, *head_ = nullptr;
-  std::vector<PackedCopy> copies_;  // of the staged weights, that are not in copy_pieces_
-  int64_t copy_count_ = 0;
-  DeviceMemory copy_pieces_;  // cuda::CopyPiece
-  DeviceMemory staged_, active_, kv_, table_, cos_sin_, rows_, sampled_rows_, tiles_, index_, x_, y_,
-      squares_, sampled_y_, sampled_squares_, qkv_, q_, attention_, gate_up_, h_, logits_, attention_partial_,
-      attention_counters_, pieces_, last_token_, turn_;
+  DeviceMemory buffers_[2];
+  Weights weights_[2];
+  int front_ = 0;
+  DeviceMemory kv_, table_, cos_sin_, rows_, sampled_rows_, tiles_, index_, x_, y_, squares_, sampled_y_,
+      sampled_squares_, qkv_, q_, attention_, gate_up_, h_, logits_, attention_partial_, attention_counters_,
+      pieces_, last_token_, turn_;
   cuda::Row* pinned_rows_ = nullptr;
   cuda::SampledToken* pinned_results_ = nullptr;
   cuda::PrefillTile* pinned_tiles_ = nullptr;

@@ -10,7 +10,7 @@ namespace cohort {
 
 cuda::GemmParams CudaModel::product(const CudaBatch& batch, int which, size_t layer) const {
   const ModelConfig& c = config_;
-  const Layer& l = layers_[layer];
+  const Layer& l = weights().layers[layer];
   cuda::GemmParams p;
   p.m = batch.rows;
   const auto set = [&](const bf16* x, const bf16* w, int64_t n, int64_t k, void* y) {
@@ -34,8 +34,8 @@ cuda::GemmParams CudaModel::product(const CudaBatch& batch, int which, size_t la
       p.bias = l.down_bias, p.add = true;
       break;
     default:
-      set(batch.all_sampled ? y_.as<bf16>() : sampled_y_.as<bf16>(), head_, c.vocab_size, c.hidden_size,
-          logits_.as<void>());
+      set(batch.all_sampled ? y_.as<bf16>() : sampled_y_.as<bf16>(), weights().head, c.vocab_size,
+          c.hidden_size, logits_.as<void>());
       p.m = batch.all_sampled ? batch.rows : batch.sampled;
       p.stride = logits_stride_, p.fp32 = true;
   }
@@ -59,13 +59,14 @@ cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size
       p.kind = cuda::GemmOut::rows;
       break;
     case kOutput:
-      before_norm(layers_[layer].post_norm);
+      before_norm(weights().layers[layer].post_norm);
       break;
     case kGateUp:
       p.kind = cuda::GemmOut::swiglu, p.out = h_.as<void>();
       break;
     case kDown:
-      before_norm(layer + 1 < layers_.size() ? layers_[layer + 1].input_norm : final_norm_);
+      before_norm(layer + 1 < weights().layers.size() ? weights().layers[layer + 1].input_norm
+                                                      : weights().final_norm);
       break;
     default:
       p.kind = cuda::GemmOut::logits, p.stride = g.stride;
@@ -107,7 +108,7 @@ CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStre
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t runnable = nullptr;
     CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
-    for (size_t layer = 0; layer < (which == kHead ? 3 : layers_.size()); ++layer) once(layer);
+    for (size_t layer = 0; layer < (which == kHead ? 3 : weights().layers.size()); ++layer) once(layer);
     CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
     CUDA_CHECK(cudaGraphInstantiate(&runnable, graph, 0));
     CUDA_CHECK(cudaGraphLaunch(runnable, stream));
@@ -146,7 +147,7 @@ CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStre
 
 void CudaModel::prepare_blas(const CudaBatch& batch, int which, cudaStream_t stream) {
   std::vector<const bf16*> cold;
-  for (size_t i = 0; i < layers_.size(); ++i) cold.push_back(product(batch, which, i).w);
+  for (size_t i = 0; i < weights().layers.size(); ++i) cold.push_back(product(batch, which, i).w);
   gemm_.prepare(product(batch, which, 0), stream, cold);
 }
 

@@ -10,8 +10,8 @@
 // A step of single tokens only runs as a graph for the next larger number of rows in kBuckets; steps with prompt chunks are
 // launched kernel by kernel, their time is in the kernels.
 //
-// Weights: stage_weights() fills a second buffer on a stream of its own; swap_weights() enqueues the rearrangement into the
-// active weights between two steps.
+// Weights: there are two buffers. stage_weights() fills the one that no step reads, on a stream of its own; from swap_weights()
+// on, which costs nothing, steps read that one. A graph belongs to one of the two.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -74,7 +74,6 @@ class CudaRunner : public ModelRunner {
     CUDA_CHECK(cudaStreamCreateWithFlags(&side_stream_, cudaStreamNonBlocking));
     for (cudaEvent_t* e : {&done_[0], &done_[1], &staged_, &taken_})
       CUDA_CHECK(cudaEventCreateWithFlags(e, cudaEventDisableTiming));
-    for (cudaEvent_t* e : {&swap_begun_, &swap_ended_}) CUDA_CHECK(cudaEventCreate(e));
     CUDA_CHECK(cudaDeviceSynchronize());  // the buffers' zeros, made on another stream
     share_device_ = cuda::share_device(device_);
   }
@@ -82,8 +81,8 @@ class CudaRunner : public ModelRunner {
     cudaSetDevice(device_);
     cudaStreamSynchronize(stream_);
     cudaStreamSynchronize(side_stream_);
-    for (auto& [batch, graph] : graphs_) cudaGraphExecDestroy(graph);
-    for (cudaEvent_t e : {done_[0], done_[1], staged_, taken_, swap_begun_, swap_ended_}) cudaEventDestroy(e);
+    for (auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
+    for (cudaEvent_t e : {done_[0], done_[1], staged_, taken_}) cudaEventDestroy(e);
     cudaStreamDestroy(stream_);
     cudaStreamDestroy(side_stream_);
   }
@@ -125,7 +124,6 @@ class CudaRunner : public ModelRunner {
   }
   void* open_stage(const WeightManifest& manifest) override;
   bool close_stage(const WeightManifest& manifest, uint64_t checksum) override;
-  double swap_ms() const override { return swap_ms_; }
 
  private:
   struct Begun {
@@ -134,12 +132,6 @@ class CudaRunner : public ModelRunner {
     std::vector<std::pair<size_t, size_t>> sampled;  // step, place in the results
   };
 
-  // Under staging_: how long the last swap kept decoding, if it is over.
-  void note_swap() {
-    float ms = 0;
-    if (cudaEventElapsedTime(&ms, swap_begun_, swap_ended_) == cudaSuccess) swap_ms_ = ms;
-    cudaGetLastError();
-  }
   bool fits_as_it_is(const WeightManifest& manifest) const;
   // The device is a property of the calling thread.
   void on_device() const { CUDA_CHECK(cudaSetDevice(device_)); }
@@ -160,12 +152,10 @@ class CudaRunner : public ModelRunner {
   std::optional<PagePool> pool_;
   std::optional<CudaModel> model_;
   cudaStream_t stream_ = nullptr, side_stream_ = nullptr;
-  cudaEvent_t done_[2] = {}, staged_ = nullptr, taken_ = nullptr, swap_begun_ = nullptr,
-              swap_ended_ = nullptr;
+  cudaEvent_t done_[2] = {}, staged_ = nullptr, taken_ = nullptr;
   uint64_t turn_ = 0;  // steps begun, as the device counts them
   std::deque<Begun> begun_;
-  std::map<CudaBatch, cudaGraphExec_t> graphs_;
-  std::atomic<double> swap_ms_ = 0;
+  std::map<std::pair<int, CudaBatch>, cudaGraphExec_t> graphs_;  // by the buffer of weights, too
   std::string share_device_;
   cuda::ShareReader shared_;  // under staging_
   std::mutex staging_;        // held while the second buffer is filled
@@ -183,17 +173,23 @@ int64_t CudaRunner::pages_that_fit(const CudaModelLimits& limits) const {
   const int64_t wanted = slot_pages * limits.slots;
   int64_t room =
       (int64_t(free) - others - (int64_t{512} << 20)) / page;  // what the libraries and graphs take
-  if (options_.kv_memory_gib > 0) room = std::min(room, int64_t(options_.kv_memory_gib * gib) / page);
+  const double two = double(2 * slot_pages * page) / gib;
+  if (options_.kv_memory_gib > 0) {
+    const int64_t given = int64_t(options_.kv_memory_gib * gib) / page;
+    if (given < 2 * slot_pages)
+      fail(
+          "kv_memory_gib = {}: the KV cache of two sequences of {} tokens needs {:.4f} GiB: raise it or "
+          "lower max_context",
+          options_.kv_memory_gib, limits.context, two);
+    room = std::min(room, given);
+  }
   if (room < 2 * slot_pages)
     fail(
         "not enough GPU memory: weights (twice), activations and logits need {:.2f} GiB and the KV cache of "
         "two sequences of "
         "{} tokens {:.2f} GiB, of which {:.2f} GiB can be had: lower max_num_seqs or max_context, or use a "
         "larger GPU",
-        double(others) / gib, limits.context, double(2 * slot_pages * page) / gib,
-        options_.kv_memory_gib > 0
-            ? std::min(double(free) / gib, double(others) / gib + options_.kv_memory_gib)
-            : double(free) / gib);
+        double(others) / gib, limits.context, two, double(free) / gib);
   return std::min(room, wanted);
 }
 
@@ -302,7 +298,8 @@ void CudaRunner::launch(const CudaBatch& batch, bool graph) {
 }
 
 cudaGraphExec_t CudaRunner::graph_of(const CudaBatch& batch) {
-  const auto known = graphs_.find(batch);
+  const std::pair key(model_->front(), batch);
+  const auto known = graphs_.find(key);
   if (known != graphs_.end()) return known->second;
   model_->prepare(batch, stream_);
   cudaGraph_t graph = nullptr;
@@ -313,7 +310,7 @@ cudaGraphExec_t CudaRunner::graph_of(const CudaBatch& batch) {
   CUDA_CHECK(cudaGraphInstantiate(&runnable, graph, 0));
   CUDA_CHECK(cudaGraphDestroy(graph));
   CUDA_CHECK(cudaGraphUpload(runnable, stream_));
-  return graphs_[batch] = runnable;
+  return graphs_[key] = runnable;
 }
 
 void CudaRunner::end_step(std::span<Sampled> out) {
@@ -369,8 +366,7 @@ void CudaRunner::stage_weights(std::shared_ptr<const WeightSet> weights) {
   std::lock_guard lock(staging_);
   staged_ready_ = false;
   on_device();
-  note_swap();
-  CUDA_CHECK(cudaStreamWaitEvent(side_stream_, taken_, 0));  // the last swap has read the buffer
+  CUDA_CHECK(cudaStreamWaitEvent(side_stream_, taken_, 0));  // no step reads the buffer any more
   const std::vector<TensorSpec> specs = config_.tensors(DType::bf16);
   const std::vector<TensorSpec>& given = weights->manifest.tensors;
   if (given.size() != specs.size())
@@ -414,9 +410,8 @@ bool CudaRunner::stage_share(const WeightManifest& manifest, const DeviceShare& 
   if (!fits_as_it_is(manifest)) return false;
   std::lock_guard lock(staging_);
   on_device();
-  note_swap();
   staged_ready_ = false;
-  CUDA_CHECK(cudaStreamWaitEvent(side_stream_, taken_, 0));  // the last swap has read the buffer
+  CUDA_CHECK(cudaStreamWaitEvent(side_stream_, taken_, 0));  // no step reads the buffer any more
   if (!shared_.copy(share, model_->staged(), manifest.total_bytes, side_stream_)) return false;
   CUDA_CHECK(cudaEventRecord(staged_, side_stream_));
   staged_version_ = manifest.version;
@@ -428,9 +423,8 @@ void* CudaRunner::open_stage(const WeightManifest& manifest) {
   if (!fits_as_it_is(manifest)) return nullptr;
   std::lock_guard lock(staging_);
   on_device();
-  note_swap();
   staged_ready_ = false;
-  CUDA_CHECK(cudaEventSynchronize(taken_));  // the last swap has read the buffer
+  CUDA_CHECK(cudaEventSynchronize(taken_));  // no step reads the buffer any more
   return model_->staged();
 }
 
@@ -450,10 +444,9 @@ bool CudaRunner::swap_weights() {
   if (!lock || !staged_ready_) return false;
   on_device();
   CUDA_CHECK(cudaStreamWaitEvent(stream_, staged_, 0));
-  CUDA_CHECK(cudaEventRecord(swap_begun_, stream_));
-  model_->take_staged(stream_);
-  CUDA_CHECK(cudaEventRecord(swap_ended_, stream_));
-  CUDA_CHECK(cudaEventRecord(taken_, stream_));
+  model_->flip();
+  CUDA_CHECK(
+      cudaEventRecord(taken_, stream_));  // behind the last step that reads what is the second buffer now
   version_ = staged_version_;
   staged_ready_ = false;
   has_weights_ = true;

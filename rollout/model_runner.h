@@ -69,9 +69,6 @@ class ModelRunner {
   // A runner on a GPU names it (DeviceShare::device) and can copy weights that another process has there, checksum and
   // all. stage_share: as stage_weights; false, and nothing staged, when they cannot be had this way (why is logged).
   virtual std::string share_device() const { return ""; }
-  virtual double swap_ms() const {
-    return 0;
-  }  // any thread: what the swap before the last staging took; 0: unknown
   virtual bool stage_share(const WeightManifest&, const DeviceShare&) { return false; }
   // Such a runner can also be sent weights by a broadcast: open_stage gives the second buffer to write to, in which nothing is
   // staged from then on (null: weights of this type or model do not go there), close_stage compares the checksum and stages

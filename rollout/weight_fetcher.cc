@@ -115,13 +115,11 @@ void WeightFetcher::loop() {
                   *have);
       if (chunks && transport_ == WeightTransport::nccl)
         log::warn("weights of version {} came over ZeroMQ and not by a broadcast", *have);
-      log::info("weights of version {} are here, by {} in {:.1f} ms{} (the swap before took {:.2f} ms)",
-                *have, name_of(set->came_by),
+      log::info("weights of version {} are here, by {} in {:.1f} ms{}", *have, name_of(set->came_by),
                 std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count(),
                 set->came_by == WeightTransport::nccl
                     ? fmt::format(", received in {:.2f} ms", member_.received_ms)
-                    : "",
-                runner_.swap_ms());
+                    : "");
     } else if (!over()) {
       log::warn("weights of version {} did not come from {}; asking again", want.version, want.endpoint);
     }

@@ -50,7 +50,7 @@ pkg_check_modules(TOMLPP REQUIRED IMPORTED_TARGET tomlplusplus)
 pkg_check_modules(MPI REQUIRED IMPORTED_TARGET ompi-c)  # the C interface: no wrapper compiler
 target_compile_definitions(PkgConfig::MPI INTERFACE OMPI_SKIP_MPICXX)  # nor the old C++ bindings
 
-# CUDA: Hopper unless CMAKE_CUDA_ARCHITECTURES says otherwise ("90a-real;100a-real").
+# CUDA: Hopper, whose matrix instructions the kernels are written in.
 if(COHORT_CUDA)
   find_program(COHORT_NVCC nvcc HINTS /usr/local/cuda/bin "$ENV{CUDA_HOME}/bin")
   if(NOT COHORT_NVCC)

@@ -93,10 +93,10 @@ int open_device(const std::string& device, const std::string& key) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index), "reading the GPU's properties");
   if (!kernels_fit_device())
-    fail(
-        "{} = \"{}\": {} has compute capability {}.{}, for which this build holds no code: configure with "
-        "-DCMAKE_CUDA_ARCHITECTURES={}{}",
-        key, device, properties.name, properties.major, properties.minor, properties.major, properties.minor);
+    fail("{} = \"{}\": {} has compute capability {}.{}, for which this build holds no code: {}", key, device,
+         properties.name, properties.major, properties.minor,
+         properties.major == 9 && properties.minor == 0 ? "configure with -DCMAKE_CUDA_ARCHITECTURES=90a-real"
+                                                        : "the kernels are for 9.0 (Hopper), use \"cpu\"");
   load_torch(key);
   return index;
 }

@@ -274,7 +274,7 @@ void bench(const Flags& f) {
     for (int i = 0; i < steps; ++i) engine.step();
     return ms_since(began);
   };
-  std::vector<double> lost, swaps, step_ms;
+  std::vector<double> lost, step_ms;
   const auto steps_with_update = [&] {
     learner.say("publish");
     const auto version = Version(std::stoul(learner.answer()));
@@ -295,10 +295,7 @@ void bench(const Flags& f) {
   const double first_ms = fetcher.updates.back().total_ms, first_lost = lost.back();
   steps_with_update();  // loads NCCL's kernels
   lost.clear(), step_ms.clear();
-  for (int i = 0; i < f.updates; ++i) {
-    steps_with_update();
-    swaps.push_back(runner->swap_ms());  // of the one before
-  }
+  for (int i = 0; i < f.updates; ++i) steps_with_update();
   std::vector<double> received, total, idle_received, idle_total;
   size_t by_broadcast = 0;
   for (size_t i = 2; i < fetcher.updates.size(); ++i) {
@@ -341,8 +338,7 @@ void bench(const Flags& f) {
   if (by_broadcast > 0)
     line("received, idle", Spread(idle_received), bare), line("received, decoding", r, *busy_bare);
   line("update, idle", Spread(idle_total), bare), line("update, decoding", t, *busy_bare);
-  fmt::print("  decoding lost               {} ms an update, of which the swap {} ms\n", l.text(),
-             Spread(swaps).text());
+  fmt::print("  decoding lost               {} ms an update\n", l.text());
   fmt::print("  the first update            {:.0f} ms (joining), decoding lost {:.1f} ms\n", first_ms,
              first_lost);
 }

@@ -283,8 +283,8 @@ class HopperGemm {
     std::vector<float> expected(h.host.size());
     for (int i = 0; i < p.m; ++i)
       for (int j = 0; j < n_ / 2; ++j) {
-        const float* pair = &scaled_[size_t(i * n_ + j / 8 * 16 + j % 8)];
-        expected[size_t(i * (n_ / 2) + j)] = pair[0] / (1 + std::exp(-pair[0])) * pair[8];
+        const float* pair = &scaled_[size_t(i * n_ + j)];
+        expected[size_t(i * (n_ / 2) + j)] = pair[0] / (1 + std::exp(-pair[0])) * pair[n_ / 2];
       }
     ASSERT_LT(distance(h.down(), expected), kBf16) << what_;
   }

@@ -64,14 +64,7 @@ void swiglu(Clock& clock, const Shape& s, int rows) {
 #ifdef COHORT_WITH_FLASHINFER
   cuda::swiglu(in.get(), {}, rows, s.intermediate, out.get(), clock.stream, false);
   CUDA_CHECK(cudaStreamSynchronize(clock.stream));
-  const std::vector<bf16> want = out.down(), interleaved = in.down();
-  std::vector<bf16> halves(2 * n);
-  const auto width = size_t(s.intermediate);
-  for (size_t r = 0; r < size_t(rows); ++r)
-    for (size_t j = 0; j < width; ++j)
-      for (size_t up = 0; up < 2; ++up)
-        halves[r * 2 * width + up * width + j] = interleaved[r * 2 * width + j / 8 * 16 + up * 8 + j % 8];
-  CUDA_CHECK(cudaMemcpy(in.get(), halves.data(), 2 * n * sizeof(bf16), cudaMemcpyHostToDevice));
+  const std::vector<bf16> want = out.down();
   const auto peer = [&](int i, bool early) {
     peer_swiglu(in.get() + size_t(i % copies) * 2 * n, rows, s.intermediate, out.get(), early, clock.stream);
   };

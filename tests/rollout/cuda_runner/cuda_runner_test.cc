@@ -325,6 +325,25 @@ TEST(CudaRunner, WeightsAreSwappedBetweenSteps) {
   }
 }
 
+// The graphs of one buffer of weights are not used with the other, and what is being staged is not seen by a step.
+TEST(CudaRunner, GraphsReadTheWeightsThatWereSwappedIn) {
+  NEEDS_GPU();
+  const ModelConfig c = small("llama");
+  auto runner = make_cuda_runner(c, weights_of(c, 1, 1), cuda_options());
+  std::mt19937 rng(19);
+  SamplingParams p;
+  p.max_tokens = 60, p.ignore_eos = true;
+  const std::vector<EngineRequest> requests = {request(rng, 1, 8, 20, p), request(rng, 2, 8, 30, p)};
+  for (Version v = 1; v <= 5; ++v) {
+    std::thread next([&] { runner->stage_weights(weights_of(c, v + 1, v + 1)); });
+    const auto all =
+        sample_all(*runner, requests);  // the same batches, so the same graphs, two versions later
+    next.join();
+    EXPECT_LT(mismatch(*reference_of(c, weights_of(c, v, v)), all).mean(), 0.01) << v;
+    ASSERT_TRUE(runner->swap_weights());
+  }
+}
+
 std::string refusal(const ModelConfig& c, const RunnerOptions& o) {
   try {
     make_cuda_runner(c, nullptr, o);
@@ -342,12 +361,17 @@ TEST(CudaRunner, BadStatesGiveOneLine) {
     GTEST_SKIP() << "no GPU for the rest";
   }
   o.device = "cuda:7";
-  EXPECT_THAT(refusal(c, o), testing::HasSubstr("this machine has 1 GPU"));
+  EXPECT_THAT(refusal(c, o), testing::HasSubstr("this machine has "));
   o.device = "cuda:x";
   EXPECT_THAT(refusal(c, o), testing::HasSubstr("use cpu, cuda or cuda:N"));
   o = cuda_options();
   o.dtype = "float32";
   EXPECT_THAT(refusal(c, o), testing::HasSubstr("computes in bfloat16"));
+  o = cuda_options();
+  o.kv_memory_gib = 0.001;  // 43 pages of 24 KiB, two sequences of 1200 tokens are 150
+  EXPECT_THAT(refusal(c, o),
+              testing::HasSubstr("kv_memory_gib = 0.001: the KV cache of two sequences of 1200 "
+                                 "tokens needs 0.0034 GiB"));
   ModelConfig odd = small("llama", 80);
   EXPECT_THAT(refusal(odd, cuda_options()), testing::HasSubstr("head_dim 32, 64 or 128"));
   ModelConfig large = small("llama");
