@@ -55,6 +55,9 @@ std::vector<CodeLanguage> make_languages(const std::vector<CodeLanguage>& own, c
 // Throws InfraError naming those known.
 const CodeLanguage& find_language(const std::vector<CodeLanguage>& languages, const std::string& name);
 
+// "c, cpp, python"
+std::string names_of(const std::vector<CodeLanguage>& languages);
+
 // `command` with {source} and {program} filled in.
 std::vector<std::string> fill_in(const std::vector<std::string>& command, const CodeLanguage& language);
 

@@ -336,6 +336,7 @@ TEST(Code, RecordsThatCannotBeRead) {
        {R"({"language": "c"})", R"({"language": "c", "tests": []})", R"({"language": "c", "tests": [{}]})",
         R"({"language": "c", "tests": [{"stdout": 1}]})", R"({"language": "c", "test_code": 1})",
         R"({"language": "c", "tests": [{"stdout": ""}], "limits": {"wall_s": -1}})",
+        R"({"language": "c", "tests": [{"stdout": ""}], "limits": {"cpu": 1}})",
         R"({"language": 1, "tests": [{"stdout": ""}]})", R"({"tests": [{"stdout": ""}]})"}) {
     GradeInput input;
     input.completion = "int main(){}";
