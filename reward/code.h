@@ -33,7 +33,7 @@ struct CodeLimits {
 };
 
 enum class CodeIsolation { automatic, namespaces, process };
-inline std::vector<std::pair<CodeIsolation, const char*>> enum_names(CodeIsolation) {
+inline EnumNames<CodeIsolation> enum_names(CodeIsolation) {
   return {{CodeIsolation::automatic, "auto"},
           {CodeIsolation::namespaces, "namespaces"},
           {CodeIsolation::process, "process"}};
@@ -42,21 +42,21 @@ inline std::vector<std::pair<CodeIsolation, const char*>> enum_names(CodeIsolati
 // Where a Python test script runs. separate: in a process of its own, that holds the candidate by proxies only;
 // in_process: in the candidate's, as everybody else's harness does.
 enum class PythonTests { separate, in_process };
-inline std::vector<std::pair<PythonTests, const char*>> enum_names(PythonTests) {
+inline EnumNames<PythonTests> enum_names(PythonTests) {
   return {{PythonTests::separate, "separate"}, {PythonTests::in_process, "in_process"}};
 }
 
 // Where a C or C++ test script runs. automatic: apart where the program's functions can be called from another process, else in
 // the program's; separate: apart or not at all; in_process: never apart.
 enum class CppTests { automatic, separate, in_process };
-inline std::vector<std::pair<CppTests, const char*>> enum_names(CppTests) {
+inline EnumNames<CppTests> enum_names(CppTests) {
   return {
       {CppTests::automatic, "auto"}, {CppTests::separate, "separate"}, {CppTests::in_process, "in_process"}};
 }
 
 // The order in which a record's tests are tried. learned: the one that failed most of this record's programs first.
 enum class TestOrder { learned, given };
-inline std::vector<std::pair<TestOrder, const char*>> enum_names(TestOrder) {
+inline EnumNames<TestOrder> enum_names(TestOrder) {
   return {{TestOrder::learned, "learned"}, {TestOrder::given, "given"}};
 }
 

@@ -11,7 +11,7 @@ namespace cohort {
 
 // What may be taken away from a program's text without changing the program (code/normalise.h).
 enum class CodeSyntax { none, c, python };
-inline std::vector<std::pair<CodeSyntax, const char*>> enum_names(CodeSyntax) {
+inline EnumNames<CodeSyntax> enum_names(CodeSyntax) {
   return {{CodeSyntax::none, "none"}, {CodeSyntax::c, "c"}, {CodeSyntax::python, "python"}};
 }
 

@@ -30,6 +30,7 @@
 #include "reward/code/toolchain.h"
 #include "reward/sandbox/jail.h"
 #include "tests/reward/host_state.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
@@ -39,9 +40,6 @@ using Clock = std::chrono::steady_clock;
 
 const std::atomic<bool> kNever = false;
 
-double since(Clock::time_point t) {
-  return std::chrono::duration<double>(Clock::now() - t).count();
-}
 double middle(std::vector<double> x) {
   std::sort(x.begin(), x.end());
   return x.empty() ? 0 : x[x.size() / 2];
@@ -184,7 +182,7 @@ int speed(int runs, const std::string& only) {
           while (next++ < mine) {
             const auto start = Clock::now();
             way.run();
-            const double ms = since(start) * 1e3;
+            const double ms = seconds_since(start) * 1e3;
             const std::lock_guard lock(mutex);
             times.push_back(ms);
           }
@@ -193,7 +191,7 @@ int speed(int runs, const std::string& only) {
         for (int t = 0; t < workers; ++t) threads.emplace_back(work);
         for (std::thread& t : threads) t.join();
         way.ms.push_back(middle(times));
-        way.per_second.push_back(mine / since(began));
+        way.per_second.push_back(mine / seconds_since(began));
         way.cpu_ms.push_back(1e3 * (cpu_of(std::to_string(getpid())) - cpu) / mine);
       }
     fmt::print("\n{} worker{}, {} runs each in {} rounds\n\n", workers, workers > 1 ? "s" : "", runs,
@@ -304,7 +302,7 @@ int soak(int runs) {
   const int64_t memory = own_kib("VmRSS:"), slab = machine_kib("SUnreclaim:"), shared = machine_kib("Shmem:");
   const auto began = Clock::now();
   rounds(runs, ends);
-  const double took = since(began);
+  const double took = seconds_since(began);
   const std::string added = HostState::now().added_since(before);
   fmt::print("{} runs of {} hostile programs on 8 threads in {:.0f} s ({:.0f}/s)\n", runs, list.size(), took,
              runs / took);
@@ -391,7 +389,7 @@ int flip(int runs) {
   for (pid_t pid : hogs) kill(pid, SIGKILL), waitpid(pid, nullptr, 0);
   int flips = 0;
   fmt::print("{} runs, {} at once beside {} busy processes on {} cores, cpu_s 0.2, wall_s 0.4, in {:.0f} s\n",
-             runs, 2 * cores, 4 * cores, cores, since(began));
+             runs, 2 * cores, 4 * cores, cores, seconds_since(began));
   for (size_t k = 0; k < kinds.size(); ++k) {
     fmt::print("  {:<46} {:>5} runs, {} with another end than \"{}\"\n", kinds[k].name, all[k].load(),
                wrong[k].load(), to_string(kinds[k].expected));
