@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -19,19 +18,12 @@
 #include "actors/guard.h"
 #include "transport/base/error.h"
 #include "transport/base/log.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point then) {
-  return std::chrono::duration<double>(Clock::now() - then).count();
-}
-
-double seconds(const timeval& t) {
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
-}
 
 sigset_t supervised_signals() {
   sigset_t set;
@@ -228,7 +220,7 @@ void Supervisor::reap(std::vector<ChildEnd>& ends) {
     kill_adopted();
     for (Child& child : children_) {
       if (child.pid != pid) continue;
-      ends.push_back(ended(child, status, seconds(used.ru_utime) + seconds(used.ru_stime), used.ru_maxrss));
+      ends.push_back(ended(child, status, cpu_seconds(used), used.ru_maxrss));
       break;
     }
   }

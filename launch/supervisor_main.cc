@@ -12,15 +12,10 @@
 #include "launch/train/cluster.h"
 #include "launch/train/session.h"
 #include "learner/collectives.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
-
-std::string host_name() {
-  char name[256] = {};
-  gethostname(name, sizeof name - 1);
-  return name;
-}
 
 // Is this the first supervisor on its machine?
 bool first_on_node(Collectives& supervisors) {

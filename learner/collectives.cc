@@ -1,4 +1,5 @@
 #include "learner/collectives.h"
+#include "transport/base/measure.h"
 
 #include <sys/prctl.h>
 #include <time.h>
@@ -67,7 +68,7 @@ void Collectives::wait(MPI_Request& request, bool brisk) {
     if (done) break;
     if (tries >= 20) sleep_us(brisk ? 20 : std::min(1000, 20 + 5 * tries));
   }
-  waited_s_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  waited_s_ += seconds_since(began);
 }
 
 void Collectives::barrier() {

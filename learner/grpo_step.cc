@@ -6,6 +6,7 @@
 #include <map>
 
 #include "transport/base/error.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
@@ -13,9 +14,7 @@ namespace {
 class Stopwatch {
  public:
   explicit Stopwatch(double& seconds) : seconds_(seconds), began_(std::chrono::steady_clock::now()) {}
-  ~Stopwatch() {
-    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
-  }
+  ~Stopwatch() { seconds_ += seconds_since(began_); }
 
  private:
   double& seconds_;

@@ -2,10 +2,8 @@
 // start). No Torch here, so that the command line and the coordinator can read and check them too.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
-#include <utility>
 
 #include "actors/overlong_buffer.h"
 #include "transport/base/options.h"
@@ -13,9 +11,8 @@
 namespace cohort {
 
 enum class Schedule : uint8_t { constant, linear, cosine };
-inline auto enum_names(Schedule) {
-  return std::array<std::pair<Schedule, const char*>, 3>{
-      {{Schedule::constant, "constant"}, {Schedule::linear, "linear"}, {Schedule::cosine, "cosine"}}};
+inline EnumNames<Schedule> enum_names(Schedule) {
+  return {{Schedule::constant, "constant"}, {Schedule::linear, "linear"}, {Schedule::cosine, "cosine"}};
 }
 
 enum class LossAggMode : uint8_t {
@@ -24,42 +21,36 @@ enum class LossAggMode : uint8_t {
   seq_mean_token_mean,
   seq_mean_token_sum_norm
 };
-inline auto enum_names(LossAggMode) {
-  return std::array<std::pair<LossAggMode, const char*>, 4>{
-      {{LossAggMode::token_mean, "token-mean"},
-       {LossAggMode::seq_mean_token_sum, "seq-mean-token-sum"},
-       {LossAggMode::seq_mean_token_mean, "seq-mean-token-mean"},
-       {LossAggMode::seq_mean_token_sum_norm, "seq-mean-token-sum-norm"}}};
+inline EnumNames<LossAggMode> enum_names(LossAggMode) {
+  return {{LossAggMode::token_mean, "token-mean"},
+          {LossAggMode::seq_mean_token_sum, "seq-mean-token-sum"},
+          {LossAggMode::seq_mean_token_mean, "seq-mean-token-mean"},
+          {LossAggMode::seq_mean_token_sum_norm, "seq-mean-token-sum-norm"}};
 }
 
 enum class ScaleRewards : uint8_t { group, batch, none };
-inline auto enum_names(ScaleRewards) {
-  return std::array<std::pair<ScaleRewards, const char*>, 3>{
-      {{ScaleRewards::group, "group"}, {ScaleRewards::batch, "batch"}, {ScaleRewards::none, "none"}}};
+inline EnumNames<ScaleRewards> enum_names(ScaleRewards) {
+  return {{ScaleRewards::group, "group"}, {ScaleRewards::batch, "batch"}, {ScaleRewards::none, "none"}};
 }
 
 enum class ImportanceLevel : uint8_t { token, sequence };
-inline auto enum_names(ImportanceLevel) {
-  return std::array<std::pair<ImportanceLevel, const char*>, 2>{
-      {{ImportanceLevel::token, "token"}, {ImportanceLevel::sequence, "sequence"}}};
+inline EnumNames<ImportanceLevel> enum_names(ImportanceLevel) {
+  return {{ImportanceLevel::token, "token"}, {ImportanceLevel::sequence, "sequence"}};
 }
 
 enum class KlEstimator : uint8_t { k1, k2, k3 };
-inline auto enum_names(KlEstimator) {
-  return std::array<std::pair<KlEstimator, const char*>, 3>{
-      {{KlEstimator::k1, "k1"}, {KlEstimator::k2, "k2"}, {KlEstimator::k3, "k3"}}};
+inline EnumNames<KlEstimator> enum_names(KlEstimator) {
+  return {{KlEstimator::k1, "k1"}, {KlEstimator::k2, "k2"}, {KlEstimator::k3, "k3"}};
 }
 
 enum class ModelInit : uint8_t { pretrained, random };
-inline auto enum_names(ModelInit) {
-  return std::array<std::pair<ModelInit, const char*>, 2>{
-      {{ModelInit::pretrained, "pretrained"}, {ModelInit::random, "random"}}};
+inline EnumNames<ModelInit> enum_names(ModelInit) {
+  return {{ModelInit::pretrained, "pretrained"}, {ModelInit::random, "random"}};
 }
 
 enum class WireDtype : uint8_t { same, float32, bfloat16 };
-inline auto enum_names(WireDtype) {
-  return std::array<std::pair<WireDtype, const char*>, 3>{
-      {{WireDtype::same, "same"}, {WireDtype::float32, "float32"}, {WireDtype::bfloat16, "bfloat16"}}};
+inline EnumNames<WireDtype> enum_names(WireDtype) {
+  return {{WireDtype::same, "same"}, {WireDtype::float32, "float32"}, {WireDtype::bfloat16, "bfloat16"}};
 }
 
 // AdamW and its schedule; the same keys in [learner] and in [sft].

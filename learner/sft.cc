@@ -13,15 +13,12 @@
 #include "learner/sft_data.h"
 #include "learner/training_state.h"
 #include "transport/base/log.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point t) {
-  return std::chrono::duration<double>(Clock::now() - t).count();
-}
-
 // One line that is rewritten on a terminal; elsewhere a line every few seconds.
 class Progress {
  public:

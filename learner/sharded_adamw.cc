@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "transport/base/error.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
@@ -85,7 +86,7 @@ class ShardedAdamW : public Updater {
       shards_->begin_all_gather(weight_at(b.begin), b.slice * dtype_bytes(arrays_.dtype));
     }
     shards_->wait();
-    out.update_s = std::chrono::duration<double>(Clock::now() - summed).count();
+    out.update_s = seconds_since(summed);
     return out;
   }
 

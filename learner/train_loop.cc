@@ -1,16 +1,15 @@
 #include "learner/train_loop.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <chrono>
-#include <fstream>
 #include <optional>
 
 #include "learner/grpo_step.h"
 #include "learner/metrics_file.h"
 #include "learner/training_state.h"
 #include "transport/base/log.h"
+#include "transport/base/measure.h"
 #include "transport/link.h"
 #include "transport/nccl.h"
 #include "transport/weights.h"
@@ -19,10 +18,6 @@ namespace cohort {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point t) {
-  return std::chrono::duration<double>(Clock::now() - t).count();
-}
-
 // What heartbeats tell; written by the training thread, read by the link's.
 struct Activity {
   std::atomic<uint32_t> next_step{0};
@@ -31,28 +26,11 @@ struct Activity {
   std::atomic<uint32_t> active{0};
 };
 
-uint64_t resident_bytes() {
-  uint64_t pages = 0, resident = 0;
-  std::ifstream("/proc/self/statm") >> pages >> resident;
-  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
-double cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
 LinkOptions link_options(const TrainLoopOptions& options, const Collectives& ranks, Activity& activity) {
   LinkOptions link;
   link.endpoint = options.endpoint;
-  char host[256] = {};
-  gethostname(host, sizeof host - 1);
   const uint32_t rank = static_cast<uint32_t>(ranks.rank()), size = static_cast<uint32_t>(ranks.size());
-  link.hello = [&activity, rank, size, host = std::string(host)] {
+  link.hello = [&activity, rank, size, host = host_name()] {
     Hello hello;
     hello.role = Role::learner;
     hello.name = fmt::format("learner-{}", rank);

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "learner/sharded_adamw.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
@@ -22,7 +23,7 @@ class ReplicatedUpdater : public Updater {
     const auto summed = Clock::now();
     Step out{optimizer_.step(policy_.parameters(), policy_.gradients())};
     out.exchange_s = std::chrono::duration<double>(summed - began).count();
-    out.update_s = std::chrono::duration<double>(Clock::now() - summed).count();
+    out.update_s = seconds_since(summed);
     return out;
   }
   int64_t updates() const override { return optimizer_.updates(); }

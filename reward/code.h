@@ -33,7 +33,7 @@ struct CodeLimits {
 };
 
 enum class CodeIsolation { automatic, namespaces, process };
-inline std::vector<std::pair<CodeIsolation, const char*>> enum_names(CodeIsolation) {
+inline EnumNames<CodeIsolation> enum_names(CodeIsolation) {
   return {{CodeIsolation::automatic, "auto"},
           {CodeIsolation::namespaces, "namespaces"},
           {CodeIsolation::process, "process"}};
@@ -42,21 +42,21 @@ inline std::vector<std::pair<CodeIsolation, const char*>> enum_names(CodeIsolati
 // Where a Python test script runs. separate: in a process of its own, that holds the candidate by proxies only;
 // in_process: in the candidate's, as everybody else's harness does.
 enum class PythonTests { separate, in_process };
-inline std::vector<std::pair<PythonTests, const char*>> enum_names(PythonTests) {
+inline EnumNames<PythonTests> enum_names(PythonTests) {
   return {{PythonTests::separate, "separate"}, {PythonTests::in_process, "in_process"}};
 }
 
-// Where a C++ test script runs. automatic: apart where the program's functions can be called from another process, else in
+// Where a C or C++ test script runs. automatic: apart where the program's functions can be called from another process, else in
 // the program's; separate: apart or not at all; in_process: never apart.
 enum class CppTests { automatic, separate, in_process };
-inline std::vector<std::pair<CppTests, const char*>> enum_names(CppTests) {
+inline EnumNames<CppTests> enum_names(CppTests) {
   return {
       {CppTests::automatic, "auto"}, {CppTests::separate, "separate"}, {CppTests::in_process, "in_process"}};
 }
 
 // The order in which a record's tests are tried. learned: the one that failed most of this record's programs first.
 enum class TestOrder { learned, given };
-inline std::vector<std::pair<TestOrder, const char*>> enum_names(TestOrder) {
+inline EnumNames<TestOrder> enum_names(TestOrder) {
   return {{TestOrder::learned, "learned"}, {TestOrder::given, "given"}};
 }
 
@@ -99,11 +99,14 @@ struct CodeOptions {
     v("test_order", test_order, "learned: tests that fail most often come first; or as given");
     v("python_tests", python_tests, "separate, or in_process, where a program can reach into its tests");
     v("cpp_tests", cpp_tests,
-      "auto: a C++ script runs in a process without the program where that is possible; separate: only so; "
+      "auto: a C or C++ script runs in a process without the program where that is possible; separate: only "
+      "so; "
       "in_process");
     v("precompiled_headers", precompiled_headers, "bits/stdc++.h is compiled once for this machine");
     v("warm_python", warm_python, "a started interpreter forks inside the jail for each run");
-    v("cache_dir", cache_dir, "of precompiled headers; default $XDG_CACHE_HOME/cohort or ~/.cache/cohort");
+    v("cache_dir", cache_dir,
+      "of precompiled headers; default $XDG_CACHE_HOME/cohort or ~/.cache/cohort (root without namespaces: "
+      "/var/cache/cohort)");
     v("isolation", isolation,
       "auto: namespaces, and where the machine refuses them the weaker process isolation; or insist on one");
     v("python", python, "the interpreter; default /usr/bin/python3, else the first python3 in PATH");
@@ -124,7 +127,7 @@ std::string_view last_fenced_block(std::string_view response);
 //                HumanEval and MBPP; "prelude" runs before it. C and C++: appended to the program, with a main.
 //   "inputs" and "outputs", or "input_output": as in APPS.
 // Each test has a fresh jail, which sees the program and this test's input only; what comes out is judged outside.
-// (test_code in C, and in C++ where it cannot run apart, is the exception.) Identical programs of one record are graded once.
+// (test_code in C and C++ is the exception where it cannot run apart.) Identical programs of one record are graded once.
 std::unique_ptr<Grader> make_code_grader(const TomlTable& options);
 
 }  // namespace cohort

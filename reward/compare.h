@@ -6,10 +6,12 @@
 #include <utility>
 #include <vector>
 
+#include "transport/base/enum_names.h"
+
 namespace cohort {
 
 enum class OutputCompare { tokens, lines, unordered_lines, exact, floats };
-inline std::vector<std::pair<OutputCompare, const char*>> enum_names(OutputCompare) {
+inline EnumNames<OutputCompare> enum_names(OutputCompare) {
   return {{OutputCompare::tokens, "tokens"},
           {OutputCompare::lines, "lines"},
           {OutputCompare::unordered_lines, "unordered_lines"},

@@ -13,6 +13,7 @@
 #include "reward/math/math_grader.h"
 #include "reward/process.h"
 #include "reward/record.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
@@ -66,7 +67,7 @@ std::vector<RewardPart> RewardList::grade(const GradeInput& input, const std::at
   for (size_t i = 0; i < graders.size(); ++i) {
     const auto began = std::chrono::steady_clock::now();
     RewardPart part{specs[i].name, specs[i].weight, graders[i]->grade(input, cancelled)};
-    part.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    part.seconds = seconds_since(began);
     parts.push_back(std::move(part));
     if (is_no_reward(parts.back().verdict.kind)) break;
   }

@@ -15,6 +15,7 @@ namespace cohort {
 namespace {
 
 constexpr size_t kLongestInline = 500;
+constexpr size_t kShortestSentence = 24;  // bytes; CLD2 is sure of no shorter one
 
 bool ascii_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -124,6 +125,60 @@ std::vector<Word> words_of(const std::string& text) {
   return words;
 }
 
+// Kana are read in Japanese only, Hangul in Korean only; a sentence of Han letters alone is Chinese.
+enum class Letters : uint8_t { none, han, kana, hangul };
+Letters letters_of(std::string_view sentence) {
+  Letters out = Letters::none;
+  for (size_t i = 0; i + 2 < sentence.size(); i += letter_bytes(sentence[i])) {
+    if (letter_bytes(sentence[i]) != 3) continue;
+    const auto at = [&](size_t k) { return static_cast<unsigned char>(sentence[i + k]) & 0x3fu; };
+    const uint32_t c = (static_cast<unsigned char>(sentence[i]) & 0x0fu) << 12 | at(1) << 6 | at(2);
+    if (c >= 0x3041 && c <= 0x30fe) return Letters::kana;
+    if (c >= 0xac00 && c <= 0xd7a3) return Letters::hangul;
+    if (c >= 0x3400 && c <= 0x9fff) out = Letters::han;
+  }
+  return out;
+}
+
+// Where the sentence that begins at `begin` ends: behind . ! ? and their wide forms, or at the end of the line.
+size_t sentence_end(const std::string& text, size_t begin) {
+  for (size_t i = begin; i < text.size(); ++i) {
+    const std::string_view rest = std::string_view(text).substr(i);
+    if (text[i] == '\n') return i + 1;
+    const bool stop = text[i] == '.' || text[i] == '!' || text[i] == '?';
+    if (stop && (i + 1 == text.size() || text[i + 1] == ' ' || text[i + 1] == '\n')) return i + 1;
+    for (std::string_view wide : {"。", "！", "？", "।"})
+      if (rest.starts_with(wide)) return i + wide.size();
+  }
+  return text.size();
+}
+
+struct Detected {
+  CLD2::Language language = CLD2::UNKNOWN_LANGUAGE;
+  bool reliable = false;
+  CLD2::ResultChunkVector chunks;
+  // Of the span at `byte`; `next` is where the search goes on for a later byte.
+  CLD2::Language at(size_t byte, size_t& next) const {
+    while (next < chunks.size() && static_cast<size_t>(chunks[next].offset) + chunks[next].bytes <= byte)
+      ++next;
+    return next < chunks.size() && static_cast<size_t>(chunks[next].offset) <= byte
+               ? static_cast<CLD2::Language>(chunks[next].lang1)
+               : CLD2::UNKNOWN_LANGUAGE;
+  }
+};
+Detected detect(std::string_view text, CLD2::Language target) {
+  CLD2::CLDHints hints{nullptr, nullptr, CLD2::UNKNOWN_ENCODING, target};
+  CLD2::Language three[3];
+  int percent[3], text_bytes = 0, valid_bytes = 0;
+  double scores[3];
+  Detected out;
+  CLD2::ExtDetectLanguageSummaryCheckUTF8(text.data(), static_cast<int>(text.size()), /*is_plain_text=*/true,
+                                          &hints, CLD2::kCLDFlagBestEffort, three, percent, scores,
+                                          &out.chunks, &text_bytes, &out.reliable, &valid_bytes);
+  out.language = three[0];
+  return out;
+}
+
 // What stands between the tags; all of it up to </think> where the prompt opened the reasoning.
 std::optional<std::string_view> reasoning_of(std::string_view completion, bool think_in_prompt) {
   const size_t open = completion.find("<think>");
@@ -140,7 +195,7 @@ std::optional<std::string_view> reasoning_of(std::string_view completion, bool t
 class LanguageGrader : public RecordGrader {
  public:
   explicit LanguageGrader(const LanguageOptions& options)
-      : RecordGrader("language_consistency", 1, write_options(options)), options_(options) {}
+      : RecordGrader("language_consistency", 2, write_options(options)), options_(options) {}
 
  protected:
   Verdict decide(const nlohmann::json& record, const GradeInput& input,
@@ -236,24 +291,26 @@ LanguageShare language_share(std::string_view original, const std::string& langu
   }
   own.append(text, from);
 
-  CLD2::CLDHints hints{nullptr, nullptr, CLD2::UNKNOWN_ENCODING, target};
-  CLD2::Language three[3];
-  int percent[3], text_bytes = 0, valid_bytes = 0;
-  double scores[3];
-  bool reliable = false;
-  CLD2::ResultChunkVector chunks;
-  CLD2::ExtDetectLanguageSummaryCheckUTF8(own.data(), static_cast<int>(own.size()), /*is_plain_text=*/true,
-                                          &hints, CLD2::kCLDFlagBestEffort, three, percent, scores, &chunks,
-                                          &text_bytes, &reliable, &valid_bytes);
-  size_t chunk = 0;
+  // CLD2's spans are longer than a sentence: what it is sure of a whole sentence goes before them
+  const Detected whole = detect(own, target);
+  const bool cjk = target == CLD2::CHINESE || target == CLD2::CHINESE_T || target == CLD2::JAPANESE ||
+                   target == CLD2::KOREAN;
+  size_t end = 0, chunk = 0;
+  Detected sentence;
+  Letters letters = Letters::none;
   for (const Word& w : own_words) {
-    while (chunk < chunks.size() &&
-           static_cast<size_t>(chunks[chunk].offset + chunks[chunk].bytes) <= w.begin)
-      ++chunk;
-    CLD2::Language l = chunk < chunks.size() && static_cast<size_t>(chunks[chunk].offset) <= w.begin
-                           ? static_cast<CLD2::Language>(chunks[chunk].lang1)
-                           : CLD2::UNKNOWN_LANGUAGE;
-    if (l == CLD2::UNKNOWN_LANGUAGE && reliable) l = three[0];  // short texts: what CLD2 says of the whole
+    if (w.begin >= end) {
+      size_t begin = end;
+      while (end <= w.begin) begin = end, end = sentence_end(own, end);
+      const std::string_view text_of = std::string_view(own).substr(begin, end - begin);
+      sentence = text_of.size() < kShortestSentence ? Detected{} : detect(text_of, target);
+      letters = letters_of(text_of);
+    }
+    CLD2::Language l = sentence.reliable ? sentence.language : whole.at(w.begin, chunk);
+    if (l == CLD2::UNKNOWN_LANGUAGE && whole.reliable) l = whole.language;  // short texts
+    if (cjk && letters == Letters::kana) l = CLD2::JAPANESE;
+    if (cjk && letters == Letters::hangul) l = CLD2::KOREAN;
+    if (letters == Letters::han && l == CLD2::JAPANESE && target != CLD2::JAPANESE) l = CLD2::CHINESE;
     by_language[l] += w.count;
     if (same(l, target)) out.target += w.count;
   }

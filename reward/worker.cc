@@ -1,14 +1,12 @@
 #include "reward/worker.h"
 
 #include <pthread.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
-#include <fstream>
 #include <map>
 #include <mutex>
 #include <set>
@@ -17,6 +15,7 @@
 
 #include "transport/base/error.h"
 #include "transport/base/log.h"
+#include "transport/base/measure.h"
 #include "transport/link.h"
 
 namespace cohort {
@@ -26,17 +25,6 @@ using Clock = std::chrono::steady_clock;
 constexpr double kAheadSeconds = 0.05;
 constexpr double kMostAhead = 64;
 constexpr size_t kMaxUnacked = 1024;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-double cpu_seconds(int who) {
-  rusage use{};
-  getrusage(who, &use);
-  return static_cast<double>(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
-         1e-6 * static_cast<double>(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
-}
 
 // A job the worker holds, queued or being graded. Shared with the thread that grades it.
 struct Held {
@@ -54,8 +42,8 @@ class RewardWorker {
   void run() {
     const Welcome welcome = link_.wait_welcome(options_.welcome_s);
     const TomlTable config = TomlTable::parse(welcome.config_toml, "run file");
-    rewards_ = make_reward_list(config.get_tables("reward").value_or(std::vector<TomlTable>{}),
-                                welcome.run_id);
+    rewards_ =
+        make_reward_list(config.get_tables("reward").value_or(std::vector<TomlTable>{}), welcome.run_id);
     int concurrency = options_.concurrency;
     if (auto grading = config.get_table("grading"); concurrency == 0 && grading)
       concurrency = static_cast<int>(grading->get_int("concurrency").value_or(0));
@@ -89,15 +77,14 @@ class RewardWorker {
   using Place = std::tuple<int64_t, uint64_t, uint64_t>;
 
   LinkOptions link_options() {
-    char host[256] = "host";
-    gethostname(host, sizeof host - 1);
+    const std::string host = host_name();
     const std::string name =
         options_.name.empty() ? fmt::format("reward-{}-{}", host, getpid()) : options_.name;
     LinkOptions o;
     o.endpoint = options_.endpoint;
     o.max_unacked = kMaxUnacked;
     o.give_up_s = options_.give_up_s;
-    o.hello = [this, host = std::string(host), name] {
+    o.hello = [this, host, name] {
       Hello h;
       h.role = Role::reward;
       h.name = name;
@@ -111,9 +98,7 @@ class RewardWorker {
     };
     o.heartbeat = [this] {
       Heartbeat h;
-      uint64_t total = 0, resident = 0;
-      std::ifstream("/proc/self/statm") >> total >> resident;
-      h.rss_bytes = resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+      h.rss_bytes = resident_bytes();
       h.cpu_s = cpu_seconds(RUSAGE_SELF) + cpu_seconds(RUSAGE_CHILDREN);
       std::lock_guard lock(mutex_);
       h.active = running_;

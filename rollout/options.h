@@ -14,7 +14,7 @@ enum class WeightSync {
   in_flight,  // sequences go on with the new weights from their next token
   drain,      // nothing new starts until the running sequences ended on the old ones
 };
-inline std::vector<std::pair<WeightSync, const char*>> enum_names(WeightSync) {
+inline EnumNames<WeightSync> enum_names(WeightSync) {
   return {{WeightSync::in_flight, "in_flight"}, {WeightSync::drain, "drain"}};
 }
 

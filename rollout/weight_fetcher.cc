@@ -11,11 +11,6 @@
 namespace cohort {
 
 namespace {
-const char* name_of(WeightTransport t) {
-  for (const auto& [value, name] : enum_names(t))
-    if (value == t) return name;
-  return "?";
-}
 bool one_of(WeightTransport t, WeightTransport other) {
   return t == other || t == WeightTransport::automatic;
 }

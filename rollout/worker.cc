@@ -1,11 +1,9 @@
 #include "rollout/worker.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -14,6 +12,7 @@
 #include "rollout/weight_fetcher.h"
 #include "transport/base/error.h"
 #include "transport/base/log.h"
+#include "transport/base/measure.h"
 #include "transport/link.h"
 
 namespace cohort {
@@ -23,29 +22,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kIdleWait{20};
 constexpr size_t kMaxUnacked = 1024;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-std::string host_name() {
-  char name[256] = "host";
-  gethostname(name, sizeof name - 1);
-  return name;
-}
-
-uint64_t resident_bytes() {
-  uint64_t total = 0, resident = 0;
-  std::ifstream("/proc/self/statm") >> total >> resident;
-  return resident * uint64_t(sysconf(_SC_PAGESIZE));
-}
-
-double cpu_seconds() {
-  rusage use{};
-  getrusage(RUSAGE_SELF, &use);
-  return double(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
-         1e-6 * double(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
-}
 
 class Worker {
  public:

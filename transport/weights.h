@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "transport/base/enum_names.h"
 #include "transport/messages.h"
 #include "transport/weight_group.h"
 
@@ -46,7 +47,7 @@ struct DeviceShare {
 
 // How weights reach a worker: auto is the fastest that is possible.
 enum class WeightTransport : uint8_t { automatic, zmq, cuda_ipc, nccl };
-inline std::vector<std::pair<WeightTransport, const char*>> enum_names(WeightTransport) {
+inline EnumNames<WeightTransport> enum_names(WeightTransport) {
   return {{WeightTransport::automatic, "auto"},
           {WeightTransport::zmq, "zmq"},
           {WeightTransport::cuda_ipc, "cuda_ipc"},

@@ -19,6 +19,7 @@
 #include "rollout/engine.h"
 #include "rollout/pass_at_k.h"
 #include "transport/base/log.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
@@ -306,14 +307,14 @@ int command_eval(int argc, char** argv) {
   const auto sampling = Clock::now();
   GradingPool pool(graders, flags.grading_threads);
   const uint64_t tokens = sample_all(flags, policy, problems, pool);
-  const double sampling_s = std::chrono::duration<double>(Clock::now() - sampling).count();
+  const double sampling_s = seconds_since(sampling);
   pool.finish();
   if (!flags.output.empty()) write_completions(flags.output, problems);
 
   Json summary = summarize(flags, problems);
   summary["tokens"] = tokens;
   summary["response_length"] = double(tokens) / double(sequences);
-  summary["seconds"] = std::chrono::duration<double>(Clock::now() - began).count();
+  summary["seconds"] = seconds_since(began);
   summary["tokens_per_s"] = double(tokens) / std::max(sampling_s, 1e-9);
   LineWriter out("-");
   out.write(summary);

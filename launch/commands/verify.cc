@@ -193,10 +193,26 @@ class Pipeline {
   std::vector<std::thread> threads_;
 };
 
+// This kind's table of a run file, or the file itself when it has no [[reward]].
+TomlTable options_of(const std::string& kind, const std::string& file) {
+  if (file.empty()) return TomlTable::parse("", "--set");
+  const TomlTable all = TomlTable::read(file);
+  const auto rewards = all.get_tables("reward");
+  if (!rewards) return all;
+  std::vector<TomlTable> found;
+  for (const TomlTable& reward : *rewards)
+    if (reward.get_string("kind") == kind) found.push_back(reward);
+  if (found.empty()) fail_usage("{}: there is no [[reward]] of kind \"{}\"", all.where("reward"), kind);
+  if (found.size() > 1)
+    fail_usage("{} has {} of kind \"{}\": put the options of the one to use in a file of their own",
+               all.where("reward"), found.size(), kind);
+  return found[0];
+}
+
 }  // namespace
 
 int command_verify(int argc, char** argv) {
-  std::string kind, input, output = "-";
+  std::string kind, input, output = "-", options_file;
   std::vector<std::string> sets;
   int concurrency = 0;
   if (argc > 1 && std::string(argv[1]) == "replay") {
@@ -218,6 +234,9 @@ int command_verify(int argc, char** argv) {
                  "entry_point), limits}; the others: {id, response, and what their options name}")
       ->required();
   app.add_option("--output", output, "where the verdicts go, - for standard output")->capture_default_str();
+  app.add_option(
+      "--options", options_file,
+      "TOML file with this reward's options, or the run file whose [[reward]] of this kind is meant");
   app.add_option("--set", sets,
                  "key=value: an option of this reward as in the run file, e.g. decimal_digits=6");
   app.add_option("--concurrency", concurrency, "graded at once; 0: one a core")
@@ -226,7 +245,8 @@ int command_verify(int argc, char** argv) {
   log::init("cohort verify", "", log::Level::warn);
 
   auto make = [&](bool whole) {
-    TomlTable options = TomlTable::parse(whole ? "whole_completion = true\n" : "", "--set");
+    TomlTable options = options_of(kind, options_file);
+    if (whole) options.set("whole_completion=true");
     for (const std::string& assignment : sets) options.set(assignment);
     return make_grader({kind, kind, 1, options});
   };

@@ -31,6 +31,7 @@
 #include "launch/train/observer.h"
 #include "launch/train/status_line.h"
 #include "transport/base/log.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
@@ -93,7 +94,7 @@ class Session {
   }
 
  private:
-  double seconds() const { return std::chrono::duration<double>(Clock::now() - began_).count(); }
+  double seconds() const { return seconds_since(began_); }
 
   // The endpoint file's identity: a coordinator of before may have left one, and this one replaces it by
   // rename.

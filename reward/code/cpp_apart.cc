@@ -96,14 +96,22 @@ std::optional<std::string> stub(const std::string& name, std::string_view shape,
                      types, arguments);
 }
 
-CppApart::CppApart(std::string_view program, const TestSet& set, std::string_view tests, std::string word)
-    : program_(program), tests_(tests), word_(std::move(word)) {
+std::vector<std::string> called_by_tests(std::string_view program, const TestSet& set,
+                                         std::string_view tests) {
   const std::vector<std::string> own = defined_in(tests);
+  std::vector<std::string> called;
   for (const std::string& name : defined_in(program))
     if ((mentions(tests, name) || name == set.entry_point) &&
         std::find(own.begin(), own.end(), name) == own.end())
-      functions_.push_back(name);
+      called.push_back(name);
+  return called;
 }
+
+CppApart::CppApart(std::string_view program, const TestSet& set, std::string_view tests, std::string word)
+    : program_(program),
+      tests_(tests),
+      word_(std::move(word)),
+      functions_(called_by_tests(program, set, tests)) {}
 
 std::string CppApart::with_word(std::string_view text) const {
   return replaced(text, "WORD", word_);
@@ -132,8 +140,8 @@ std::string CppApart::script(const std::vector<std::string>& stubs) const {
   return text + fmt::format("#include <assert.h>\n#line 1 \"tests\"\n{}\n", tests_);
 }
 
-CppApart::Outcome CppApart::run(const Toolchain& toolchain, const sandbox::Limits& limits,
-                                const std::atomic<bool>& cancelled) const {
+ApartOutcome CppApart::run(const Toolchain& toolchain, const sandbox::Limits& limits,
+                           const std::atomic<bool>& cancelled) const {
   if (functions_.empty()) return {{}, "it defines no function that its tests call", {}};
   const CodeLanguage& cpp = toolchain.language("cpp");
   Compiled program = toolchain.compile(cpp, server(), {}, {}, cancelled);
@@ -153,8 +161,14 @@ CppApart::Outcome CppApart::run(const Toolchain& toolchain, const sandbox::Limit
   if (tests.refused.kind == VerdictKind::cancelled) return {{}, tests.refused.reason, tests};
   if (!tests.ok()) return {{}, "its tests do not compile without it: " + tests.refused.reason, {}};
 
+  return {judge_apart(toolchain, cpp, program, tests, limits, cancelled), "", {}};
+}
+
+TestResult judge_apart(const Toolchain& toolchain, const CodeLanguage& language, const Compiled& program,
+                       const Compiled& tests, const sandbox::Limits& limits,
+                       const std::atomic<bool>& cancelled) {
   TestResult result;
-  const PairOutcome both = run_pair(toolchain.jail(cpp), program.program.job(limits),
+  const PairOutcome both = run_pair(toolchain.jail(language), program.program.job(limits),
                                     tests.program.job(limits_of_tests(limits)), cancelled);
   const sandbox::Outcome& said = both.tests;
   result.outcome = both.program;
@@ -177,7 +191,7 @@ CppApart::Outcome CppApart::run(const Toolchain& toolchain, const sandbox::Limit
     result.judged = {VerdictKind::failed, "a test failed: " + judge_ending(said).reason};
   else
     result.judged = {judge_ending(said).kind, "its tests " + judge_ending(said).reason};
-  return {std::move(result), "", {}};
+  return result;
 }
 
 }  // namespace cohort::code

@@ -11,24 +11,26 @@
 #include <string_view>
 #include <vector>
 
+#include "reward/code/c_tokens.h"
 #include "reward/code/python_tests.h"
 
 namespace cohort::code {
+
+// Tests and program one after the other are tried with this: either has a result, or a reason why a stub cannot
+// stand for its functions, and the compiler's words where it was the program that did not compile.
+struct ApartOutcome {
+  std::optional<TestResult> result;
+  std::string reason;
+  std::optional<Compiled> not_compiled;
+};
 
 class CppApart {
  public:
   // `word`: letters and digits that no program can know.
   CppApart(std::string_view program, const TestSet& set, std::string_view tests, std::string word);
 
-  // Tests and program one after the other are tried with this: either has a result, or a reason why a stub cannot
-  // stand for its functions, and the compiler's words where it was the program that did not compile.
-  struct Outcome {
-    std::optional<TestResult> result;
-    std::string reason;
-    std::optional<Compiled> not_compiled;
-  };
-  Outcome run(const Toolchain& toolchain, const sandbox::Limits& limits,
-              const std::atomic<bool>& cancelled) const;
+  ApartOutcome run(const Toolchain& toolchain, const sandbox::Limits& limits,
+                   const std::atomic<bool>& cancelled) const;
 
   // For tests of this class.
   const std::vector<std::string>& functions() const { return functions_; }
@@ -46,5 +48,14 @@ class CppApart {
 // `R(A, B)` as the stub numbered `index` of a function of that name; nothing where a type is none of the plain ones.
 std::optional<std::string> stub(const std::string& name, std::string_view shape, size_t index,
                                 const std::string& word);
+
+// Functions of the program that the tests name and do not define themselves.
+std::vector<std::string> called_by_tests(std::string_view program, const TestSet& set,
+                                         std::string_view tests);
+
+// Runs both and says how that ended.
+TestResult judge_apart(const Toolchain& toolchain, const CodeLanguage& language, const Compiled& program,
+                       const Compiled& tests, const sandbox::Limits& limits,
+                       const std::atomic<bool>& cancelled);
 
 }  // namespace cohort::code

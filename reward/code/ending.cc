@@ -62,6 +62,8 @@ void add_usage(nlohmann::json& evidence, const Outcome& o) {
     evidence["signal"] = o.signal;
   else if (o.ended == Ended::exited)
     evidence["exit_status"] = o.exit_code;
+  else if (o.ended == Ended::cancelled)  // in a verdict only of one that served tests apart, to their end
+    evidence["ended"] = "stopped when its tests had ended";
   else
     evidence["ended"] = sandbox::to_string(o.ended);
   evidence["wall_s"] = o.wall_s;

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "reward/code.h"
+#include "reward/code/c_apart.h"
 #include "reward/code/cpp_apart.h"
 #include "reward/code/ending.h"
 #include "reward/code/harness.h"
@@ -122,7 +123,7 @@ class CodeGrader : public RecordGrader {
     Compiled compiled =
         toolchain_.compile(toolchain_.language(checker.language), checker.source, {}, {}, cancelled);
     if (compiled.refused.kind == VerdictKind::compile_error)
-      throw InfraError("the record's checker " + compiled.refused.reason);
+      throw InfraError("the record's checker does not compile: " + compiled.refused.reason);
     return compiled;
   }
 
@@ -176,9 +177,11 @@ class CodeGrader : public RecordGrader {
     std::optional<Verdict> not_compiled;
     const Verdict verdict = run_tests(task, cancelled, [&](const Test& test) {
       TestResult result;
-      if (cpp && options_.cpp_tests != CppTests::in_process) {
-        CppApart::Outcome apart = CppApart(task.source, task.tests, test.script, native.word())
-                                      .run(toolchain_, task.limits, cancelled);
+      if (options_.cpp_tests != CppTests::in_process) {
+        ApartOutcome apart = cpp ? CppApart(task.source, task.tests, test.script, native.word())
+                                       .run(toolchain_, task.limits, cancelled)
+                                 : run_c_apart(toolchain_, task.source, task.tests, test.script,
+                                               native.word(), task.limits, cancelled);
         if (apart.result) return *apart.result;
         if (apart.not_compiled || options_.cpp_tests == CppTests::separate) {
           result.judged = apart.not_compiled

@@ -150,6 +150,7 @@ def load(name, module):
     "Runs solution.py as module `name`."
     space = module.__dict__
     space["__file__"] = "solution.py"
+    if name == "__main__": space.update(__builtins__=builtins, __annotations__={}, __cached__=None)  # as the interpreter's own
     sys.modules[name] = module
     sys.argv[:] = ["solution.py"]
     with open("solution.py", encoding="utf-8", errors="replace") as file: text = file.read()
@@ -186,7 +187,6 @@ def call(limit):
     os._exit(0)
 
 def run(limit):
-    # as the interpreter itself would end, without the taking down of all modules, which costs a fork as much as all the rest
     status = 0
     try: load("__main__", type(sys)("__main__"))
     except SystemExit as end:
@@ -197,13 +197,33 @@ def run(limit):
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    leave(status)
+
+def leave(status):
+    """As the interpreter itself would end, but for the taking down of all modules, which costs a fork as much as all the rest:
+    only the program's own objects are, so that its files are flushed and its finalisers run."""
+    import gc
+    from _weakref import ref
+    def flush():
+        for file in (sys.stdout, sys.stderr):
+            try:
+                if file is not None and not getattr(file, "closed", False): file.flush()
+            except BaseException: return 120
+        return 0
     if "threading" in sys.modules: sys.modules["threading"]._shutdown()
     if "atexit" in sys.modules: sys.modules["atexit"]._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except Exception: status = status or 120
-    os._exit(status)
+    status = flush() or status
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    main = sys.modules.pop("__main__", None)
+    still = ref(main) if type(main) is type(sys) else lambda: None
+    main = None
+    gc.collect()  # with what finalisers call global still there
+    main = still()
+    if main:
+        for name in list(main.__dict__):
+            if name != "__builtins__": main.__dict__[name] = None
+        gc.collect()
+    os._exit(flush() or status)
 
 # ---- the tests' side: no line of the candidate's runs here
 
@@ -296,6 +316,17 @@ def tests(limit):
             say("tests", repr(error))
         say("raised", repr(error))
     say("ok")
+
+def rehearse():
+    """In the interpreter that waits, before any program: what is made at its first use is made here once, not in every fork.
+    The first compile() alone makes two hundred types."""
+    import gc, _weakref, _signal
+    code = compile("import sys\nclass A:\n    def f(self, x=1): return [str(i) for i in range(x)]\nA().f()", "solution.py", "exec")
+    exec(code, {"__name__": "rehearsal"})
+    json.loads(json.dumps({"a": [1, 2.5, "b", None]}))
+    with open(os.devnull, encoding="utf-8", errors="replace") as file: file.read()
+    gc.collect()
+    gc.freeze()
 
 def main():
     import _signal

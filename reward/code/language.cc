@@ -71,10 +71,22 @@ void check(const CodeLanguage& l) {
   if (!l.compile.empty() && l.program.empty())
     fail_usage("reward.languages: \"{}\" is compiled, so it needs program (the file that runs)", l.name);
   plain("source", l.source), plain("program", l.program);
+  for (const std::string& folder : l.read_only)
+    if (!folder.starts_with('/'))
+      fail_usage("reward.languages: read_only = \"{}\" of \"{}\" must be an absolute path", folder, l.name);
   for (const auto* command : {&l.compile, &l.run})
     for (const std::string& word : *command)
       if (l.program.empty() && word.find("{program}") != std::string::npos)
         fail_usage("reward.languages: \"{}\" uses {{program}} but has no program", l.name);
+  for (const auto* command : {&l.compile, &l.run})
+    for (std::string_view word : *command) {
+      if (word.starts_with("./")) word.remove_prefix(2);
+      if (word.size() < 3 || word.front() != '{' || word.back() != '}') continue;
+      const std::string name(word.substr(1, word.size() - 2));
+      const std::string near = nearest_name(name, {"source", "program", "python"});
+      if (!near.empty() && near != name)
+        fail_usage("reward.languages: \"{}\" uses {}; did you mean {{{}}}?", l.name, word, near);
+    }
 }
 
 }  // namespace
@@ -98,15 +110,18 @@ std::vector<CodeLanguage> make_languages(const std::vector<CodeLanguage>& own, c
 
 const CodeLanguage& find_language(const std::vector<CodeLanguage>& languages, const std::string& name) {
   const std::string wanted = lower(name);
-  std::string known;
   for (const CodeLanguage& l : languages)
     if (lower(l.name) == wanted) return l;
-  for (const CodeLanguage& l : languages) {
+  for (const CodeLanguage& l : languages)
     for (const std::string& alias : l.aliases)
       if (lower(alias) == wanted) return l;
-    known += (known.empty() ? "" : ", ") + l.name;
-  }
-  throw InfraError(fmt::format("the record's language \"{}\" is none of {}", name, known));
+  throw InfraError(fmt::format("the record's language \"{}\" is none of {}", name, names_of(languages)));
+}
+
+std::string names_of(const std::vector<CodeLanguage>& languages) {
+  std::string names;
+  for (const CodeLanguage& l : languages) names += (names.empty() ? "" : ", ") + l.name;
+  return names;
 }
 
 std::vector<std::string> fill_in(const std::vector<std::string>& command, const CodeLanguage& language) {

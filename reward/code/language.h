@@ -11,7 +11,7 @@ namespace cohort {
 
 // What may be taken away from a program's text without changing the program (code/normalise.h).
 enum class CodeSyntax { none, c, python };
-inline std::vector<std::pair<CodeSyntax, const char*>> enum_names(CodeSyntax) {
+inline EnumNames<CodeSyntax> enum_names(CodeSyntax) {
   return {{CodeSyntax::none, "none"}, {CodeSyntax::c, "c"}, {CodeSyntax::python, "python"}};
 }
 
@@ -54,6 +54,9 @@ std::vector<CodeLanguage> make_languages(const std::vector<CodeLanguage>& own, c
 
 // Throws InfraError naming those known.
 const CodeLanguage& find_language(const std::vector<CodeLanguage>& languages, const std::string& name);
+
+// "c, cpp, python"
+std::string names_of(const std::vector<CodeLanguage>& languages);
 
 // `command` with {source} and {program} filled in.
 std::vector<std::string> fill_in(const std::vector<std::string>& command, const CodeLanguage& language);

@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 namespace cohort::code {
 
 sandbox::Limits to_limits(const CodeLimits& o) {
@@ -26,6 +28,14 @@ CodeLimits record_limits(const nlohmann::json& record, CodeLimits limits) {
       throw InfraError(fmt::format("the record's limits.{} must be a number from {} to {}", key, low, high));
     field = it->template get<std::decay_t<decltype(field)>>();
   };
+  const std::vector<std::string> known = {"wall_s",    "cpu_s",   "memory_mb",
+                                          "output_kb", "file_mb", "processes"};
+  for (const auto& [key, value] : own->items())
+    if (std::find(known.begin(), known.end(), key) == known.end()) {
+      const std::string near = nearest_name(key, known);
+      throw InfraError(fmt::format("the record's limits.{}: no such limit{}", key,
+                                   near.empty() ? "" : "; did you mean \"" + near + "\"?"));
+    }
   number("wall_s", 0.01, 3600, limits.wall_s);
   number("cpu_s", 0.01, 3600, limits.cpu_s);
   number("memory_mb", 1, 1 << 20, limits.memory_mb);

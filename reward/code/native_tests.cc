@@ -137,6 +137,18 @@ std::string with_sides(std::string_view tests, const std::string& word) {
   return out;
 }
 
+// The harness's own word for it, which no header that the tests include defines again.
+std::string with_our_assert(std::string_view tests, const std::string& word) {
+  const std::vector<Token> all = tokens_of(tests);
+  std::string out;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const size_t next = skip(all, i + 1);
+    const bool call = of(tests, all[i]) == "assert" && next < all.size() && tests[all[next].begin] == '(';
+    out += call ? "cohort_" + word + "_assert" : std::string(of(tests, all[i]));
+  }
+  return out;
+}
+
 uint64_t mixed(std::string_view text, uint64_t hash = 14695981039346656037ull) {
   for (char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
   return hash;
@@ -178,7 +190,8 @@ std::string NativeTests::source(std::string_view program, std::string_view tests
   if (cpp) boundary += kSides;
   // the name in the program's own words: its file is called otherwise
   return fmt::format("#line 1 \"solution.{}\"\n{}{}#line 1 \"tests\"\n{}\n", cpp ? "cpp" : "c", program,
-                     replaced(boundary, "WORD", word_), cpp ? with_sides(tests, word_) : std::string(tests));
+                     replaced(boundary, "WORD", word_),
+                     with_our_assert(cpp ? with_sides(tests, word_) : std::string(tests), word_));
 }
 
 bool has_assertions(std::string_view tests) {

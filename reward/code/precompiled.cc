@@ -18,10 +18,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string cache_root(const std::string& wanted) {
+const std::string kRootsCache = "/var/cache/cohort";
+
+std::string cache_root(const std::string& wanted, bool& home) {
   if (!wanted.empty()) return wanted;
   if (const char* cache = getenv("XDG_CACHE_HOME"); cache && *cache) return std::string(cache) + "/cohort";
-  if (const char* home = getenv("HOME"); home && *home) return std::string(home) + "/.cache/cohort";
+  home = true;
+  if (const char* folder = getenv("HOME"); folder && *folder) return std::string(folder) + "/.cache/cohort";
   return "";
 }
 
@@ -80,7 +83,7 @@ struct LockFile {
 
 }  // namespace
 
-Precompiled::Precompiled(const std::string& cache_dir) : root_(cache_root(cache_dir)) {}
+Precompiled::Precompiled(const std::string& cache_dir) : root_(cache_root(cache_dir, in_home_)) {}
 
 std::string Precompiled::folder(const CodeLanguage& language, const JailWith& jail_with) const {
   if (root_.empty() || language.precompile.empty() || language.compile.empty()) return "";
@@ -111,10 +114,13 @@ std::string Precompiled::make(const CodeLanguage& language, const sandbox::Jail&
     struct stat info {};
     if (stat(header, &info) == 0) key += fmt::format("\n{} {}", info.st_size, info.st_mtime);
   }
-  const std::string parent = root_ + "/precompiled", folder = parent + "/" + hash_parts({key});
+  // Without namespaces root's programs run as nobody, to whom root's home is closed.
+  const bool by_nobody = jail.isolation() == sandbox::Isolation::process && geteuid() == 0;
+  const std::string parent = (by_nobody && in_home_ ? kRootsCache : root_) + "/precompiled",
+                    folder = parent + "/" + hash_parts({key});
   const std::string file = folder + "/" + language.precompile + ".gch";
   fs::create_directories(parent);
-  fs::permissions(parent, fs::perms::owner_all);
+  fs::permissions(parent, fs::perms(0755));
   if (!ours_alone(parent)) {
     log::warn("code: {} could be written by others and is not used for precompiled headers", parent);
     return "";
@@ -142,7 +148,7 @@ std::string Precompiled::make(const CodeLanguage& language, const sandbox::Jail&
     fs::remove_all(partial);
     throw InfraError("cannot write in " + parent);
   }
-  // readable to the jail's user; the parent keeps everybody else out
+  // readable to the jail's user
   for (const auto& entry : fs::recursive_directory_iterator(partial))
     fs::permissions(entry, entry.is_directory() ? fs::perms(0755) : fs::perms(0444));
   fs::permissions(partial, fs::perms(0755));

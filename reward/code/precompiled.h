@@ -19,7 +19,8 @@ namespace cohort::code {
 
 class Precompiled {
  public:
-  // cache_dir: "" is $XDG_CACHE_HOME/cohort or ~/.cache/cohort.
+  // cache_dir: "" is $XDG_CACHE_HOME/cohort or ~/.cache/cohort; for root without namespaces /var/cache/cohort instead of the
+  // latter.
   explicit Precompiled(const std::string& cache_dir);
 
   // The folder to put first on the include path, "" where there is none (no such header, no place, a compiler that
@@ -30,6 +31,7 @@ class Precompiled {
 
  private:
   std::string make(const CodeLanguage& language, const sandbox::Jail& jail) const;
+  bool in_home_ = false;
   const std::string root_;
   mutable std::mutex mutex_;  // held while one is made: the others would only make the same
   mutable std::map<std::string, std::string> folders_;  // by language

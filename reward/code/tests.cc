@@ -132,10 +132,9 @@ void read_scripts(const nlohmann::json& record, TestSet& set) {
 
 void read_comparison(const nlohmann::json& record, TestSet& set) {
   if (const std::string how = optional_text(record, "compare"); !how.empty()) {
-    bool known = false;
-    for (const auto& [value, name] : enum_names(set.compare))
-      if (how == name) set.compare = value, known = true;
-    if (!known) unreadable(fmt::format("'s \"compare\": \"{}\" is no way to compare", how));
+    const auto compare = value_named<OutputCompare>(how);
+    if (!compare) unreadable(fmt::format("'s \"compare\": \"{}\" is no way to compare", how));
+    set.compare = *compare;
   }
   for (auto [key, field] : {std::pair{"absolute_tolerance", &set.tolerance.absolute},
                             std::pair{"relative_tolerance", &set.tolerance.relative}}) {

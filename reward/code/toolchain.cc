@@ -1,7 +1,10 @@
 #include "reward/code/toolchain.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 
+#include "reward/code/ending.h"
 #include "reward/code/harness.h"
 #include "reward/code/limits.h"
 #include "reward/code/precompiled.h"
@@ -14,11 +17,13 @@ using sandbox::Ended, sandbox::Isolation, sandbox::Outcome;
 
 namespace {
 
+// The compiler's first complaint, in the words that most of them have before it.
 std::string first_error(const std::string& text) {
-  const size_t at = text.find("error: ");
-  if (at == std::string::npos) return "does not compile";
+  size_t at = text.npos;
+  for (const char* mark : {"error: ", "error[", "Error: ", "Fatal: "}) at = std::min(at, text.find(mark));
+  if (at == text.npos) at = std::min(text.find_first_not_of(" \t\r\n"), text.size());
   const size_t end = std::min(text.find('\n', at), text.size());
-  return text.substr(at, std::min<size_t>(end - at, 200));
+  return at == text.size() ? "does not compile" : text.substr(at, std::min<size_t>(end - at, 200));
 }
 
 }  // namespace
@@ -36,7 +41,15 @@ Toolchain::Toolchain(const CodeOptions& options)
       python_(find_python(options.python)),
       languages_(make_languages(options.languages, python_.program)),
       harness_(std::string(kPythonHarness) + "\nmain()\n"),
-      precompiled_(std::make_unique<Precompiled>(options.cache_dir)) {}
+      precompiled_(std::make_unique<Precompiled>(options.cache_dir)) {
+  if (options.language.empty()) return;
+  try {
+    find_language(languages_, options.language);
+  } catch (const InfraError&) {
+    fail_usage("code reward: language = \"{}\" is none of the languages: {}", options.language,
+               names_of(languages_));
+  }
+}
 
 Toolchain::~Toolchain() = default;
 
@@ -51,9 +64,8 @@ const sandbox::Jail& Toolchain::jail_with(const std::vector<std::string>& read_o
     sandbox::Setup setup;
     setup.isolation = static_cast<sandbox::Want>(options_.isolation);
     setup.read_only = read_only;
-    setup.warm = {
-        python_.program, "-I", "-B", "-c",
-        std::string(kPythonHarness) + "\nimport gc\ngc.collect()\ngc.freeze()\nos.fork()\nmain()\n"};
+    setup.warm = {python_.program, "-I", "-B", "-c",
+                  std::string(kPythonHarness) + "\nrehearse()\nos.fork()\nmain()\n"};
     jail = std::make_unique<sandbox::Jail>(setup);
     if (jail->isolation() == Isolation::process && options_.isolation == CodeIsolation::automatic &&
         jails_.size() == 1)
@@ -130,12 +142,12 @@ Compiled Toolchain::run_compiler(const CodeLanguage& language, std::string_view 
   if (!language.precompile.empty() && options_.precompiled_headers &&
       source.find(language.precompile) != std::string_view::npos) {
     // by its name: one that was changed for a certain run compiles the header like the others
-    const std::string folder =
-        precompiled_->folder(find_language(languages_, language.name), [&](const std::string& shown) -> const sandbox::Jail& {
-          std::vector<std::string> all = read_only;
-          if (!shown.empty()) all.push_back(shown);
-          return jail_with(all);
-        });
+    const std::string folder = precompiled_->folder(find_language(languages_, language.name),
+                                                    [&](const std::string& shown) -> const sandbox::Jail& {
+                                                      std::vector<std::string> all = read_only;
+                                                      if (!shown.empty()) all.push_back(shown);
+                                                      return jail_with(all);
+                                                    });
     if (!folder.empty()) {
       read_only.push_back(folder);
       job.argv.insert(job.argv.begin() + 1, "-I" + folder);
@@ -153,6 +165,10 @@ Compiled Toolchain::run_compiler(const CodeLanguage& language, std::string_view 
                         fill_in(language.run, language)};
   } else if (o.ended == Ended::cancelled) {
     compiled.refused = {VerdictKind::cancelled, "cancelled"};
+  } else if (o.ended == Ended::exited && (o.exit_code == 126 || o.exit_code == 127)) {
+    // a shell's word for a command that is not there: no fault of the program
+    throw InfraError(fmt::format("the compile command of \"{}\" does not run on this host: {}", language.name,
+                                 last_line(o.err)));
   } else {
     const std::string said = o.err.empty() ? o.out : o.err;
     compiled.diagnostics = said.substr(0, 1500);

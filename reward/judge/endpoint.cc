@@ -30,6 +30,12 @@ bool worth_waiting(long status) {
   return status == 408 || status == 409 || status == 425 || status == 429 || status >= 500;
 }
 
+// An endpoint that does not know the response_format says so somewhere in its error.
+const char* hint(const std::string& error) {
+  const bool format = error.find("response_format") != std::string::npos;
+  return format ? "; set response_format to what this endpoint knows, or to \"text\"" : "";
+}
+
 std::string one_line(std::string text) {
   text.resize(std::min<size_t>(text.size(), 160));
   for (char& c : text)
@@ -92,10 +98,11 @@ std::optional<std::string> Endpoint::attempt(const std::function<std::string()>&
   if (reply->status != 200) {
     // what an endpoint says of a key may quote it
     const bool of_key = reply->status == 401 || reply->status == 403;
-    const std::string why = fmt::format("HTTP {}{}", reply->status,
-                                        of_key                ? ": the key in api_key_env is not accepted"
-                                        : reply->body.empty() ? ""
-                                                              : ": " + one_line(without_key(reply->body)));
+    const std::string why =
+        fmt::format("HTTP {}{}", reply->status,
+                    of_key                ? ": the key in api_key_env is not accepted"
+                    : reply->body.empty() ? ""
+                                          : ": " + one_line(without_key(reply->body)) + hint(reply->body));
     if (!worth_waiting(reply->status)) throw InfraError(fmt::format("judge: {}: {}", options_.url, why));
     wait_s = reply->retry_after_s;
     if (wait_s > 0) pause_all(wait_s);

@@ -198,23 +198,34 @@ class JudgeGrader : public RecordGrader {
     nonce = fixed_nonce;
     while (nonce.empty() || (fixed_nonce.empty() && contains(nonce))) nonce = judge::fresh_nonce();
     const judge::Messages text = judge::fill(form_, values, nonce);
-    json messages = json::array();
+    using ordered =
+        nlohmann::ordered_json;  // an endpoint that enforces a schema writes the keys in its order
+    ordered messages = ordered::array();
     if (!text.system.empty()) messages.push_back({{"role", "system"}, {"content", text.system}});
     messages.push_back({{"role", "user"}, {"content", text.user}});
-    json body = {{"model", options_.model},
-                 {"messages", messages},
-                 {"temperature", options_.temperature},
-                 {"max_tokens", options_.max_tokens},
-                 {"n", 1},
-                 {"seed", options_.seed + question.vote}};
-    if (options_.response_format == JudgeFormat::json_object)
-      body["response_format"] = {{"type", "json_object"}};
-    if (options_.response_format == JudgeFormat::json_schema)
-      body["response_format"] = {
-          {"type", "json_schema"},
-          {"json_schema",
-           {{"name", "verdict"}, {"strict", true}, {"schema", judge::answer_schema(form_, nonce)}}}};
-    return dump_line(body);
+    ordered body = {{"model", options_.model},
+                    {"messages", messages},
+                    {"temperature", options_.temperature},
+                    {"max_tokens", options_.max_tokens},
+                    {"n", 1},
+                    {"seed", options_.seed + question.vote}};
+    switch (options_.response_format) {
+      case JudgeFormat::text:
+        break;
+      case JudgeFormat::json_object:
+        body["response_format"] = {{"type", "json_object"}};
+        break;
+      case JudgeFormat::json_schema:
+        body["response_format"] = {
+            {"type", "json_schema"},
+            {"json_schema",
+             {{"name", "verdict"}, {"strict", true}, {"schema", judge::answer_schema(form_, nonce)}}}};
+        break;
+      case JudgeFormat::json_object_schema:
+        body["response_format"] = {{"type", "json_object"}, {"schema", judge::answer_schema(form_, nonce)}};
+        break;
+    }
+    return body.dump(-1, ' ', false, ordered::error_handler_t::replace);
   }
 
   Verdict combine(const std::vector<Question>& questions, std::vector<Answered>& answered) const {

@@ -20,14 +20,17 @@
 
 namespace cohort {
 
-enum class JudgeFormat { text, json_object, json_schema };
-inline std::vector<std::pair<JudgeFormat, const char*>> enum_names(JudgeFormat) {
+// What `response_format` says. json_schema: as OpenAI, vLLM, SGLang and llama.cpp's server have it; json_object_schema:
+// json_object with the schema beside it, as llama-cpp-python and some hosted endpoints have it.
+enum class JudgeFormat { text, json_object, json_schema, json_object_schema };
+inline EnumNames<JudgeFormat> enum_names(JudgeFormat) {
   return {{JudgeFormat::text, "text"},
           {JudgeFormat::json_object, "json_object"},
-          {JudgeFormat::json_schema, "json_schema"}};
+          {JudgeFormat::json_schema, "json_schema"},
+          {JudgeFormat::json_object_schema, "json_object_schema"}};
 }
 enum class JudgeAggregate { mean, median };
-inline std::vector<std::pair<JudgeAggregate, const char*>> enum_names(JudgeAggregate) {
+inline EnumNames<JudgeAggregate> enum_names(JudgeAggregate) {
   return {{JudgeAggregate::mean, "mean"}, {JudgeAggregate::median, "median"}};
 }
 
@@ -70,7 +73,9 @@ struct JudgeOptions {
     v("seed", seed, "vote i is asked with seed + i", at_least(0));
     v("max_tokens", max_tokens, "longest answer; one that is cut off is no answer", at_least(16));
     v("response_format", response_format,
-      "what the endpoint is asked to enforce: text (nothing), json_object, json_schema");
+      "what the endpoint is asked to enforce: text (nothing), json_object (any JSON), json_schema (the "
+      "answer's "
+      "own form), json_object_schema (the same, as llama-cpp-python takes it)");
     v("concurrency", concurrency, "requests of one worker at once", between(1, 1024));
     v("timeout_s", timeout_s, "seconds for one request", more_than(0));
     v("patience_s", patience_s, "seconds of failing after which a grading is an infra_error", at_least(0));

@@ -20,7 +20,7 @@ constexpr std::array<const char*, 6> kPlaceholders = {"question", "reference", "
                                                       "first",    "second",    "answer_format"};
 
 enum class Sees { summary, whole };
-inline std::vector<std::pair<Sees, const char*>> enum_names(Sees) {
+inline EnumNames<Sees> enum_names(Sees) {
   return {{Sees::summary, "summary"}, {Sees::whole, "whole"}};
 }
 
@@ -214,8 +214,8 @@ Messages fill(const Template& form, const std::map<std::string, std::string>& va
   return {filled(form.system), filled(form.user)};
 }
 
-nlohmann::json answer_schema(const Template& form, const std::string& nonce) {
-  nlohmann::json verdict;
+nlohmann::ordered_json answer_schema(const Template& form, const std::string& nonce) {
+  nlohmann::ordered_json verdict;
   if (form.verdicts.empty())
     verdict = {{"type", "integer"}, {"minimum", form.low}, {"maximum", form.high}};
   else

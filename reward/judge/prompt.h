@@ -50,7 +50,7 @@ struct Messages {
 Messages fill(const Template& form, const std::map<std::string, std::string>& values,
               const std::string& nonce);
 
-// What the judge's answer must be, as a JSON Schema.
-nlohmann::json answer_schema(const Template& form, const std::string& nonce);
+// What the judge's answer must be, as a JSON Schema with its keys in the order that answer_format asks for.
+nlohmann::ordered_json answer_schema(const Template& form, const std::string& nonce);
 
 }  // namespace cohort::judge

@@ -1,7 +1,6 @@
 #include "reward/math/answer.h"
 
 #include <algorithm>
-#include <unordered_map>
 #include <unordered_set>
 
 #include "reward/math/budget.h"
@@ -28,6 +27,13 @@ const char* time_of_day(const std::vector<Token>& list, size_t& i, size_t n) {
   const char* time = (w[0] | 0x20) == 'a' ? "am" : "pm";
   i += 2;
   return time;
+}
+
+// 6:00 p.m. is 6 p.m.
+void whole_hour(std::string& spelled) {
+  const std::string minutes =
+      std::string("\\") + static_cast<char>('!' + static_cast<int>(Tok::colon)) + "#00";
+  if (spelled.ends_with(minutes)) spelled.resize(spelled.size() - minutes.size());
 }
 
 // One spelling for all that differ only in spacing, \text, case of words and braces around one sign.
@@ -57,16 +63,19 @@ std::string canonical(const Tokens& tokens) {
       const bool name = t.text.size() == 1 || (t.text.size() == 2 && t.text[1] <= 'Z');
       if (n > 1 && (t.text == "an" || t.text == "the" || t.text == "The" || t.text == "An")) continue;
       if (const char* time = time_of_day(list, i, n)) {
+        whole_hour(out);
         out += time;
       } else {
         for (char c : t.text) out += !name && c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
       }
     } else if (t.kind == Tok::letter) {
       const char* time = time_of_day(list, i, n);  // p.m.
-      if (time)
+      if (time) {
+        whole_hour(out);
         out += time;
-      else
+      } else {
         out += t.text;
+      }
     } else {
       out += '\\';
       out += static_cast<char>('!' + static_cast<int>(t.kind));
@@ -86,6 +95,19 @@ bool is_choice_letter(const Token& t) {
          t.text[0] <= 'J';
 }
 
+// "A) or B)", "A. B": another choice behind the first.
+bool names_another(const std::vector<Token>& l, size_t from, size_t n, char first) {
+  for (size_t i = from; i < n; ++i) {
+    if (!is_choice_letter(l[i]) || l[i].text[0] == first) continue;
+    if (i + 1 == n) return true;
+    const Tok next = l[i + 1].kind;
+    if (next == Tok::close_paren || next == Tok::dot || next == Tok::colon || next == Tok::comma ||
+        next == Tok::in_words || next == Tok::close_brace)
+      return true;
+  }
+  return false;
+}
+
 // The letter an answer begins with as a choice; `only` when it is nothing else.
 char choice_of(const Tokens& tokens, bool& only) {
   const std::vector<Token>& l = tokens.list;
@@ -99,14 +121,16 @@ char choice_of(const Tokens& tokens, bool& only) {
   while (n > b && l[n - 1].kind == Tok::close_brace) --n;
   if (n - b >= 1 && is_choice_letter(l[b])) {
     only = n - b == 1 || (n - b == 2 && (l[b + 1].kind == Tok::close_paren || l[b + 1].kind == Tok::colon));
-    if (only || l[b + 1].kind == Tok::dot || l[b + 1].kind == Tok::close_paren || l[b + 1].kind == Tok::colon)
+    if (only) return l[b].text[0];
+    if (names_another(l, b + 1, n, l[b].text[0])) return 0;
+    if (l[b + 1].kind == Tok::dot || l[b + 1].kind == Tok::close_paren || l[b + 1].kind == Tok::colon)
       return l[b].text[0];
     if (l[b].from_text && l[b + 1].space_before && l[b + 1].kind == Tok::number) return l[b].text[0];
   }
   if (n - b >= 3 && l[b].kind == Tok::open_paren && is_choice_letter(l[b + 1]) &&
       l[b + 2].kind == Tok::close_paren) {
     only = n - b == 3;
-    return l[b + 1].text[0];
+    return names_another(l, b + 3, n, l[b + 1].text[0]) ? 0 : l[b + 1].text[0];
   }
   return 0;
 }
@@ -128,13 +152,6 @@ bool only_words(const Tokens& tokens) {
 
 // What is said in words and has a meaning for a comparison. The text stays what it is.
 void read_phrase(const std::string& text, Answer& a) {
-  static const std::unordered_map<std::string_view, int> numbers = {
-      {"zero", 0},     {"one", 1},      {"two", 2},        {"three", 3},     {"four", 4},
-      {"five", 5},     {"six", 6},      {"seven", 7},      {"eight", 8},     {"nine", 9},
-      {"ten", 10},     {"eleven", 11},  {"twelve", 12},    {"thirteen", 13}, {"fourteen", 14},
-      {"fifteen", 15}, {"sixteen", 16}, {"seventeen", 17}, {"eighteen", 18}, {"nineteen", 19},
-      {"twenty", 20},  {"thirty", 30},  {"forty", 40},     {"fifty", 50},    {"sixty", 60},
-      {"seventy", 70}, {"eighty", 80},  {"ninety", 90}};
   static const std::unordered_set<std::string_view> nothing = {"no solution",
                                                                "no solutions",
                                                                "empty set",
@@ -147,9 +164,9 @@ void read_phrase(const std::string& text, Answer& a) {
   static const std::unordered_set<std::string_view> all = {"all real numbers", "all reals",
                                                            "any real number",  "all real number",
                                                            "real numbers",     "all real values"};
-  if (const auto n = numbers.find(text); n != numbers.end()) {
+  if (const std::optional<int> n = number_in_words(text)) {
     a.kind = Kind::value;
-    a.tree.put(mpq_class(n->second));
+    a.tree.put(mpq_class(*n));
   } else if (nothing.contains(text)) {
     a.kind = Kind::collection;
   } else if (all.contains(text)) {

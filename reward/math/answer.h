@@ -62,7 +62,8 @@ struct Answer {
   size_t columns = 0;
   bool listed = false;       // a collection of bare commas
   bool tight_comma = false;  // "1,2": perhaps a decimal comma
-  bool bare_list = false;    // no brackets at all
+  bool bare_list = false;    // no brackets at all, and no words
+  bool any_or = false;       // "1 or 2"
 
   // region: a union of intervals without some points; nothing in `low` or `high` means infinity
   struct Interval {

@@ -79,6 +79,7 @@ const std::unordered_map<std::string_view, Command>& commands() {
     token(Tok::close_ceil, {"rceil"});
     token(Tok::colon, {"colon"});
     token(Tok::in_words, {"lor", "land", "vee", "wedge"}, "or");
+    token(Tok::word, {"AA"});
     token(Tok::currency, {"pounds"}, "pound");
     token(Tok::currency, {"euro"});
     token(Tok::currency, {"yen"});

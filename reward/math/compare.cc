@@ -12,6 +12,46 @@ namespace {
 
 using Kind = Answer::Kind;
 
+bool has_imaginary(const Tree& tree) {
+  return std::any_of(tree.nodes.begin(), tree.nodes.end(),
+                     [](const Node& n) { return n.op == Op::imaginary; });
+}
+
+Answer sorted_by_name(Answer a) {
+  std::stable_sort(a.items.begin(), a.items.end(),
+                   [](const Answer& x, const Answer& y) { return x.name < y.name; });
+  return a;
+}
+// y after x, b after a, x_2 after x_1.
+bool follows(const std::string& a, const std::string& b) {
+  if (a.size() != b.size() || a.empty() || a.substr(0, a.size() - 1) != b.substr(0, b.size() - 1))
+    return false;
+  return b.back() == a.back() + 1;
+}
+
+bool is_identity(const Answer& matrix) {
+  for (size_t i = 0; i < matrix.items.size(); ++i) {
+    bool negative = false;
+    const mpq_class* entry = plain_number(matrix.items[i].tree, negative);
+    const bool diagonal = i / matrix.columns == i % matrix.columns;
+    if (!entry || negative || *entry != (diagonal ? 1 : 0)) return false;
+  }
+  return matrix.items.size() == matrix.columns * matrix.columns;
+}
+// The engineers' letter: 3+4j beside 3+4i, where no other letter is and i is not.
+bool only_letter(const Answer& a, std::string_view letter) {
+  auto is = [&](const std::string& name) { return name == letter; };
+  return a.kind == Kind::value && !a.tree.names.empty() && !a.tight && !a.glued &&
+         std::all_of(a.tree.names.begin(), a.tree.names.end(), is) && !has_imaginary(a.tree);
+}
+Answer with_imaginary(Answer a) {
+  for (Node& n : a.tree.nodes)
+    if (n.op == Op::variable) n = Node{.op = Op::imaginary};
+  a.tree.names.clear();
+  a.tree.letters = false;
+  return a;
+}
+
 Equality combine(Equality a, Equality b) {
   if (a == Equality::different || b == Equality::different) return Equality::different;
   return a == Equality::equal && b == Equality::equal ? Equality::equal : Equality::unknown;
@@ -38,6 +78,7 @@ Equality Comparison::answers(const Answer& gold, const Answer& given, int depth)
     if (given.choice) return gold.choice == given.choice ? Equality::equal : Equality::different;
     return given.kind == Kind::value && !given.tree.letters ? Equality::unknown : texts(gold, given);
   }
+  if (gold.kind == Kind::matrix && given.text == "I" && is_identity(gold)) return Equality::equal;
   if (gold.kind == Kind::text || given.kind == Kind::text || given.kind == Kind::choice)
     return texts(gold, given);
   if (is_symbol(gold.name) && is_symbol(given.name) && gold.name != given.name) {
@@ -59,8 +100,14 @@ Equality Comparison::answers(const Answer& gold, const Answer& given, int depth)
   }
   if (!gold.rounded.empty() || !given.rounded.empty()) return with_rounded(gold, given, depth);
   if (!gold.modulus.empty() || !given.modulus.empty()) return congruences(gold, given, depth);
-  if (gold.kind == Kind::value && given.kind == Kind::value)
+  if (gold.kind == Kind::value && given.kind == Kind::value) {
+    auto has_i = [](const Answer& a) { return !a.tree.letters && has_imaginary(a.tree); };
+    if (has_i(gold) && only_letter(given, "j"))
+      return compare_values(gold, with_imaginary(given), options_, budget_);
+    if (has_i(given) && only_letter(gold, "j"))
+      return compare_values(with_imaginary(gold), given, options_, budget_);
     return compare_values(gold, given, options_, budget_);
+  }
   if (gold.kind == Kind::relation || given.kind == Kind::relation) return relations(gold, given);
   if (gold.kind == Kind::region || given.kind == Kind::region)
     return compare_regions(gold, given, options_, budget_);
@@ -144,6 +191,8 @@ Equality Comparison::texts(const Answer& gold, const Answer& given) {
   if (a == b && a.size() > 2 && gold.kind == Kind::text && given.kind == Kind::text) return Equality::equal;
   constexpr std::array<std::string_view, 4> truth = {"yes", "no", "true", "false"};
   auto known = [&](const std::string& w) { return std::find(truth.begin(), truth.end(), w) - truth.begin(); };
+  const auto missing = [](const std::string& w) { return w == "dne" || w == "does not exist"; };
+  if (missing(a) && missing(b)) return Equality::equal;
   if (known(a) < 4 && known(b) < 4 && known(a) / 2 == known(b) / 2 && a != b) return Equality::different;
   return Equality::unknown;
 }
@@ -186,24 +235,58 @@ Equality Comparison::collections(const Answer& gold, const Answer& given, int de
   };
   if (named(gold) && named(given)) {  // x = 1, y = 2: by name
     if (gold.items.size() != given.items.size()) return Equality::unknown;
-    Equality all = Equality::equal;
-    for (const Answer& g : gold.items) {
-      const auto it = std::find_if(given.items.begin(), given.items.end(),
-                                   [&](const Answer& i) { return i.name == g.name; });
-      if (it == given.items.end()) return Equality::unknown;
-      all = combine(all, answers(g, *it, depth + 1));
-    }
-    return all;
+    const Answer x = sorted_by_name(gold), y = sorted_by_name(given);
+    for (size_t i = 0; i < x.items.size(); ++i)
+      if (x.items[i].name != y.items[i].name || (i > 0 && x.items[i].name == x.items[i - 1].name))
+        return Equality::unknown;
+    return in_order(x, y, depth);
   }
   if (named(gold) != named(given) && !gold.items.empty() && !given.items.empty())
-    return in_order(gold, given, depth) == Equality::equal ? Equality::equal : Equality::unknown;
+    return named(gold) ? by_names(gold, given, depth) : by_names(given, gold, depth);
   if (options_.ordered_lists && gold.bare_list && given.bare_list) return in_order(gold, given, depth);
   // A list that repeats a number is no set: then how often counts too.
   if (gold.listed && given.listed && gold.items.size() != given.items.size()) {
     const Equality sets = as_sets(gold, given, depth);
     return sets == Equality::equal ? Equality::unknown : sets;
   }
-  return as_sets(gold, given, depth);
+  const Equality sets = as_sets(gold, given, depth);
+  if (sets == Equality::equal && gold.listed && given.listed && !as_often(gold, given, depth))
+    return Equality::unknown;
+  return sets;
+}
+
+bool Comparison::as_often(const Answer& gold, const Answer& given, int depth) {
+  auto times = [&](const Answer& item, const Answer& of) {
+    budget_.spend(static_cast<int64_t>(20 * of.items.size()));
+    return std::count_if(of.items.begin(), of.items.end(), [&](const Answer& other) {
+      return answers(item, other, depth + 1) == Equality::equal;
+    });
+  };
+  return std::all_of(gold.items.begin(), gold.items.end(),
+                     [&](const Answer& item) { return times(item, gold) == times(item, given); });
+}
+
+Equality Comparison::by_names(const Answer& named, const Answer& others, int depth) {
+  // x, y, z and a, b have an order of their own; beside other names what is written first comes first
+  const Answer sorted = sorted_by_name(named);
+  bool in_sequence = true;
+  for (size_t i = 1; i < sorted.items.size(); ++i)
+    in_sequence = in_sequence && follows(sorted.items[i - 1].name, sorted.items[i].name);
+  return in_order(in_sequence ? sorted : named, others, depth) == Equality::equal ? Equality::equal
+                                                                                  : Equality::unknown;
+}
+
+Equality Comparison::said_twice(const Answer& both, const Answer& other, bool gold_is_other, int depth) {
+  const CompareOptions any_digits{1, false};
+  const Answer &x = both.items[0], &y = both.items[1];
+  if (x.kind != Kind::value || y.kind != Kind::value ||
+      compare_values(x, y, any_digits, budget_) != Equality::equal)
+    return Equality::unknown;
+  // of two decimals the longer one
+  const bool first = !x.shown || (y.shown && x.shown->decimals >= y.shown->decimals);
+  const Answer& exact = first ? x : y;
+  const Equality e = gold_is_other ? answers(other, exact, depth + 1) : answers(exact, other, depth + 1);
+  return e == Equality::equal ? e : Equality::unknown;
 }
 
 Equality Comparison::sequences(const Answer& gold, const Answer& given, int depth) {
@@ -252,9 +335,12 @@ Equality Comparison::unlike(const Answer& gold, const Answer& given, int depth) 
     const Answer &a = *pair[k], &b = *pair[1 - k];
     if (a.kind == Kind::collection && b.kind == Kind::value) {
       if (a.tight_comma) return Equality::unknown;
-      if (a.items.empty() && b.tree.letters) return Equality::unknown;  // \phi for \emptyset
+      if (a.items.empty() && b.tree.letters)  // \phi for \emptyset
+        return k == 0 && (b.text == "phi" || b.text == "varphi") ? Equality::equal : Equality::unknown;
       if (a.items.size() == 1)
         return k == 0 ? answers(a.items[0], b, depth + 1) : answers(b, a.items[0], depth + 1);
+      if (a.listed && a.any_or && a.items.size() == 2)
+        if (const Equality e = said_twice(a, b, k == 1, depth); e == Equality::equal) return e;
       // {1, 1} is {1}: different only when one of its items is
       Answer one;
       one.kind = Kind::collection;
@@ -271,8 +357,8 @@ Equality Comparison::unlike(const Answer& gold, const Answer& given, int depth) 
       if (as_sets(a, set, depth) == Equality::different) return Equality::different;
       const bool by_name = std::all_of(a.items.begin(), a.items.end(),
                                        [](const Answer& i) { return !i.name.empty(); });  // x = 1 and y = 2
-      if ((a.bare_list || by_name) && in_order(a, b, depth) == Equality::equal) return Equality::equal;
-      return Equality::unknown;
+      if (by_name) return by_names(a, b, depth);
+      return a.bare_list && in_order(a, b, depth) == Equality::equal ? Equality::equal : Equality::unknown;
     }
     if (a.kind == Kind::matrix && b.kind == Kind::sequence && a.columns == 1)  // a vector as a point
       return in_order(a, b, depth) == Equality::equal ? Equality::equal : Equality::unknown;

@@ -36,6 +36,12 @@ class Comparison {
   // As sets: each item of one side has an equal one on the other.
   Equality as_sets(const Answer& gold, const Answer& given, int depth);
   Equality collections(const Answer& gold, const Answer& given, int depth);
+  // Of two lists that are equal as sets: whether each item is as often in the one as in the other.
+  bool as_often(const Answer& gold, const Answer& given, int depth);
+  // x = 1, y = 2 beside (1, 2).
+  Equality by_names(const Answer& named, const Answer& others, int depth);
+  // "2/3 or 0.667": the exact value and its rounding beside another value.
+  Equality said_twice(const Answer& both, const Answer& other, bool gold_is_other, int depth);
   Equality sequences(const Answer& gold, const Answer& given, int depth);
   Equality ratios(const Answer& gold, const Answer& given);
 

@@ -4,6 +4,7 @@ namespace cohort::math {
 namespace {
 
 constexpr long kMaxSeries = 10000;
+constexpr int kMaxSumDegree = 8;
 
 class Evaluator {
  public:
@@ -51,7 +52,7 @@ class Evaluator {
         throw Beyond("infinity inside an expression");
       case Op::variable: {
         const std::string& name = tree_.names[static_cast<size_t>(n.a)];
-        for (size_t k = 0; k < bound_.size(); ++k)
+        for (size_t k = bound_.size(); k-- > 0;)  // the innermost sum's first
           if (bound_[k] && tree_.names[k] == name) return *bound_[k];
         return field_.variable(name);
       }
@@ -158,18 +159,73 @@ class Evaluator {
     throw Beyond("a function this checker does not know");
   }
 
+  // The body of the sum or product at node `at`, with this index.
+  Ratio body(int32_t at, const Node& n, const Ratio& index) {
+    bound_[static_cast<size_t>(n.a)] = index;
+    range(n.d, at);
+    bound_[static_cast<size_t>(n.a)].reset();
+    return value(at - 1);
+  }
+
+  // \sum_{k=from}^{n} with n a variable, for n >= from - 1: Newton's formula where a difference of f vanishes (f is a
+  // polynomial in k), the geometric one where f(k+1)/f(k) is the same for all k.
+  Ratio sum_to_variable(int32_t at, const Node& n) {
+    Field& f = field_;
+    const Ratio from = f.number(mpq_class(whole(value(n.b), "a sum with a bound that is not a number")));
+    const Ratio count = f.add(f.subtract(value(n.c), from), f.number(1));
+    const Ratio k = f.variable("index of a sum");
+    std::vector<Ratio> differences = {body(at, n, k)};  // of order 0, 1, …, backwards from k + i
+    std::vector<Ratio> first;                           // f(k), f(k+1), f(k+2)
+    int degree = -1;
+    for (int i = 0; degree < 0; ++i) {
+      if (i > kMaxSumDegree) throw Beyond("a sum without a closed form here");
+      const Ratio next = i == 0 ? differences[0] : body(at, n, f.add(k, f.number(i)));
+      if (i < 3) first.push_back(next);
+      std::vector<Ratio> row = {next};
+      for (size_t j = 0; i > 0 && j < differences.size(); ++j)
+        row.push_back(f.subtract(row[j], differences[j]));
+      differences = std::move(row);
+      if (differences.back().num.is_zero()) degree = i - 1;
+      if (i == 2) {
+        const Ratio factor = f.divide(first[1], first[0]);
+        if (f.subtract(factor, f.divide(first[2], first[1])).num.is_zero())
+          return geometric(at, n, from, count);
+      }
+    }
+    Ratio total = f.number(0);
+    std::vector<Ratio> values;
+    for (int j = 0; j <= degree; ++j) {
+      values.push_back(body(at, n, f.add(from, f.number(j))));
+      Ratio difference = f.number(0);  // of order j at `from`
+      for (int i = 0; i <= j; ++i) {
+        mpz_class times;
+        mpz_bin_uiui(times.get_mpz_t(), static_cast<unsigned long>(j), static_cast<unsigned long>(i));
+        if ((j - i) % 2 == 1) times = -times;
+        difference =
+            f.add(difference, f.multiply(f.number(mpq_class(times)), values[static_cast<size_t>(i)]));
+      }
+      total = f.add(total, f.multiply(difference, f.binomial(count, f.number(j + 1))));
+    }
+    return total;
+  }
+
+  Ratio geometric(int32_t at, const Node& n, const Ratio& from, const Ratio& count) {
+    Field& f = field_;
+    const Ratio first = body(at, n, from), one = f.number(1);
+    const Ratio factor = f.divide(body(at, n, f.add(from, one)), first);
+    return f.multiply(first, f.divide(f.subtract(f.power(factor, count), one), f.subtract(factor, one)));
+  }
+
   Ratio series(int32_t at, const Node& n) {
+    if (n.op == Op::sum && !field_.is_constant(value(n.c))) return sum_to_variable(at, n);
     const mpz_class from = whole(value(n.b), "a sum with a bound that is not a number");
     const mpz_class to = whole(value(n.c), "a sum with a bound that is not a number");
     if (to - from > kMaxSeries) throw Beyond("a sum of too many terms");
     Ratio total = field_.number(n.op == Op::sum ? 0 : 1);
-    std::optional<Ratio>& index = bound_[static_cast<size_t>(n.a)];
     for (mpz_class k = from; k <= to; ++k) {
-      index = field_.number(mpq_class(k));
-      range(n.d, at);
-      total = n.op == Op::sum ? field_.add(total, value(at - 1)) : field_.multiply(total, value(at - 1));
+      const Ratio next = body(at, n, field_.number(mpq_class(k)));
+      total = n.op == Op::sum ? field_.add(total, next) : field_.multiply(total, next);
     }
-    index.reset();
     return total;
   }
 

@@ -66,6 +66,7 @@ uint32_t Field::of_value(GeneratorKind kind, const Ratio& arg) {
     for (const Term& t : arg.num.terms)
       for (const Factor& f : t.monomial) g.algebraic = g.algebraic && generators_[f.generator]->algebraic;
   }
+  g.squares = !perhaps_complex(arg.num);
   return add_generator(std::move(g));
 }
 
@@ -188,7 +189,7 @@ void Field::settle(uint32_t generator, Exponent e, Monomial& monomial, mpq_class
       }
       break;
     case K::absolute:
-      if (e.is_integer() && e.num >= 2) {
+      if (g.squares && e.is_integer() && e.num >= 2) {
         multiply_by(g.arg, e.num - e.num % 2);
         e = {e.num % 2, 1};
       }

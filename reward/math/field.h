@@ -1,7 +1,9 @@
 // The arithmetic of one comparison: its generators and the operations on values built from them. Both answers are
 // read into one Field, so that sin(x) in one and in the other are the same generator. Not for two threads.
 //
-// Variables are real; an identity between values with variables is one of functions where both are defined.
+// Variables are real; an identity between values with variables is one of functions where both are defined. What was
+// under an even root, a logarithm, an arc sine or a fraction stays remembered when that is simplified away: (\sqrt{x})^2 is x, and says
+// nothing for x < 0.
 // Every operation throws Beyond for what is undefined, not covered or over the budget.
 #pragma once
 
@@ -27,7 +29,7 @@ enum class GeneratorKind : uint8_t {
   log_base,  // the natural logarithm of the base that a bare \log has
   variable,
   root,         // arg, with exponents in (0,1): principal root; of a real function the real root
-  absolute,     // |arg|, exponent below 2
+  absolute,     // |arg|, exponent below 2 where arg is real
   exponential,  // exp(arg), exponent q stands for exp(q*arg)
   log_prime,    // ln n
   logarithm,    // principal ln(arg)
@@ -48,6 +50,7 @@ struct Generator {
   bool constant = true;    // no variable below
   bool algebraic = false;  // an algebraic number
   bool integral = false;   // a variable that only takes whole values: n, k, m, …
+  bool squares = true;     // of absolute: |arg|^2 is arg^2
 };
 
 enum class Truth { yes, no, unknown };
@@ -122,6 +125,10 @@ class Field {
   std::string text(const Ratio& a) const;
 
  private:
+  // Remembers that what is being built is only defined where the function `a` is not negative, or not zero.
+  enum class Need : uint8_t { not_negative, not_zero };
+  void need(const Ratio& a, Need what = Need::not_negative);
+  bool defined_at(const Point& point, long precision);
   uint32_t add_generator(Generator g);
   uint32_t fixed(GeneratorKind kind);
   uint32_t of_number(GeneratorKind kind, const mpz_class& n);
@@ -149,6 +156,9 @@ class Field {
   // a = content * rest, rest primitive with integer coefficients.
   Poly primitive(const Poly& a, mpq_class& content);
   std::optional<Poly> conjugate(const Poly& a);
+  bool surely_real(const Ratio& a);  // a constant, or a function of real variables, where it is defined
+  bool perhaps_complex(const Poly& a) const;
+  Ratio size_of_factor(const Factor& f);
   Truth algebraic_zero(const Poly& a);
   struct Bound;
   bool add_bound(uint32_t generator, Bound& bound, int depth);
@@ -157,6 +167,7 @@ class Field {
 
   Budget& budget_;
   std::vector<std::unique_ptr<Generator>> generators_;
+  std::vector<std::pair<Ratio, Need>> needed_;
   struct Cached {
     long precision = 0;
     int point = 0;

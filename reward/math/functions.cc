@@ -119,6 +119,7 @@ Ratio Field::log_of_poly(const Poly& a) {
 
 Ratio Field::log(const Ratio& a) {
   if (a.num.is_zero() || is_zero(a.num) != Truth::no) throw Beyond("the logarithm of zero");
+  need(a);
   if (a.den.is_one()) return log_of_poly(a.num);
   if (is_constant(a)) {
     const std::optional<int> below = sign(as_ratio(a.den)), above = sign(as_ratio(a.num));
@@ -227,6 +228,7 @@ Ratio Field::arctan(const Ratio& a) {
   return inverse_circular(K::arctangent, a);
 }
 Ratio Field::arcsin(const Ratio& a) {
+  if (!is_constant(a)) need(subtract(number(1), multiply(a, a)));
   return inverse_circular(K::arcsine, a);
 }
 

@@ -16,7 +16,9 @@ void Lexer::command(int nesting) {
     emit(Tok::not_equal);
     return;
   }
-  if (name == "mathbb" || name == "Bbb") {
+  const bool bold_set =
+      name == "mathbf" && (starts("{R}") || starts("{N}") || starts("{Z}") || starts("{Q}"));
+  if (name == "mathbb" || name == "Bbb" || bold_set) {
     while (peek() == ' ') ++at_;
     const std::string_view rest = text_.substr(at_);
     const bool braces = rest.size() > 2 && rest[0] == '{' && rest[2] == '}';
@@ -41,6 +43,11 @@ void Lexer::command(int nesting) {
       if (name == "left" || name == "right") {
         if (peek() == '.') ++at_;
       } else {
+        // 3 \quad 5 are two answers
+        const size_t next = text_.find_first_not_of(' ', at_);
+        const bool number = next != std::string_view::npos && (is_digit(text_[next]) || text_[next] == '-');
+        if (number && name.ends_with("quad") && !out_.list.empty() && out_.list.back().kind == Tok::number)
+          emit(Tok::comma);
         space_ = true;
       }
       break;
@@ -113,9 +120,11 @@ void Lexer::sign() {
     case '>':
       space_ = true;
       break;
+    case '#':  // \#100
+      if (!out_.list.empty() || !is_digit(peek())) emit(Tok::other, "#");
+      break;
     case '_':
     case '&':
-    case '#':
       emit(Tok::other, text_.substr(at_ - 1, 1));
       break;
     default:

@@ -31,6 +31,29 @@ unsigned Lexer::base_at(size_t& at) const {
   return base;
 }
 
+unsigned Lexer::base_in_words(size_t& at) const {
+  size_t p = at;
+  auto skip = [&](std::string_view what) {
+    while (p < text_.size() && text_[p] == ' ') ++p;
+    const bool there = text_.substr(p).starts_with(what);
+    if (there) p += what.size();
+    return there;
+  };
+  const bool braces = skip("\\text{"), brackets = skip("(");
+  if (!skip("base")) return 0;
+  bool closed = braces && skip("}");
+  skip("");
+  const size_t digits = p;
+  while (p < text_.size() && is_digit(text_[p])) ++p;
+  if (p == digits || p - digits > 2) return 0;
+  const unsigned base = static_cast<unsigned>(std::stoul(std::string(text_.substr(digits, p - digits))));
+  if (brackets && !skip(")")) return 0;
+  closed = closed || (braces && skip("}"));
+  if (braces != closed || base < 2 || base > 36) return 0;
+  at = p;
+  return base;
+}
+
 bool Lexer::based(size_t begin) {
   size_t end = begin;
   bool fits = true;
@@ -130,9 +153,10 @@ void Lexer::number() {
   if (!l.digits.empty() && l.digits.size() <= 3)
     for (bool more = true; more;) {
       more = false;
-      for (std::string_view mark : {",\\!", "{,}", "\\,", ","})
-        if (!more && starts(mark) && three_digits(mark.size())) {
-          l.commas = l.commas || mark == ",";
+      for (std::string_view mark : {",\\!", "{,}", "\\,", ",", " "})
+        if (!more && starts(mark) && three_digits(mark.size()) &&
+            !(mark == " " && peek(4) == '/')) {  // 14 916, but not 3 100/200
+          l.commas = l.commas || mark == "," || mark == " ";
           l.digits.append(text_.substr(at_ + mark.size(), 3));
           at_ += mark.size() + 3;
           more = true;
@@ -189,7 +213,9 @@ void Lexer::number() {
   }
   if (!l.scientific && l.repeating == 0) {
     size_t after = at_;
-    if (const unsigned base = base_at(after)) {
+    unsigned base = base_at(after);
+    if (base == 0 && !l.has_point) base = base_in_words(after);
+    if (base != 0) {
       l.base = base;
       at_ = after;
     }

@@ -22,6 +22,7 @@ class Lexer {
   void step(int nesting);
   void caret();
   void letters();
+  bool unites() const;
   // "_3", "_{12}", "_n" after a letter: part of the name, spelled one way.
   void letter(std::string_view name);
 
@@ -29,6 +30,8 @@ class Lexer {
   void number();
   // A base after the digits that end at `at`: _2 _{16} _{\text{two}}. 0 for none; moves `at` behind it.
   unsigned base_at(size_t& at) const;
+  // "base 2", "\text{ (base 2)}" behind digits. 0 for none; moves `at` behind it.
+  unsigned base_in_words(size_t& at) const;
   // 1A_{16}: digits and capitals in a base above ten.
   bool based(size_t begin);
   // (1011)_2, behind its opening bracket.

@@ -1,5 +1,6 @@
 // Numbers as written, and which letters are one name or several.
 #include <algorithm>
+#include <array>
 
 #include "reward/math/budget.h"
 #include "reward/math/tree.h"
@@ -40,6 +41,9 @@ int32_t Tree::append(const Tree& t) {
 
 bool splits_into_letters(std::string_view word) {
   if (word.size() < 2 || word.size() > 3) return false;
+  static constexpr std::array<std::string_view, 9> with_i = {"ix", "iy", "iz", "yi", "zi",
+                                                             "bi", "ib", "ci", "ia"};
+  if (std::find(with_i.begin(), with_i.end(), word) != with_i.end()) return true;
   return std::all_of(word.begin(), word.end(), [](char c) {
     return std::string_view("abcekmnpqrstuvwxyz").find(c) != std::string_view::npos;
   });

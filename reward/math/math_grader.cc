@@ -117,7 +117,7 @@ std::optional<Stated> find_final(std::string_view text, const std::vector<Stated
 class MathGrader : public RecordGrader {
  public:
   explicit MathGrader(const MathOptions& options)
-      : RecordGrader("math", 4, write_options(options)), options_(options) {}
+      : RecordGrader("math", 5, write_options(options)), options_(options) {}
 
  protected:
   Verdict decide(const nlohmann::json& record, const GradeInput& input,

@@ -21,6 +21,7 @@ int32_t Parser::primary(int depth) {
         throw Beyond("a function or a product");
       ++at_;
       const int32_t value = name(t->text);
+      if (is(Tok::number) && t->text == "i") return binary(Op::multiply, value, number_node());  // 3+i4
       if (is(Tok::number)) throw Beyond("a letter and a number side by side");
       return value;
     }

@@ -55,7 +55,7 @@ Ratio Field::invert(const Poly& a) {
     if (g.kind == K::root) {  // r^-e = r^(1-e)/arg
       monomial.push_back({f.generator, Exponent{1, 1} + -f.exponent});
       den = multiply(den, g.arg);
-    } else if (g.kind == K::absolute) {
+    } else if (g.kind == K::absolute && g.squares) {
       monomial.push_back({f.generator, Exponent{2, 1} + -f.exponent});
       den = multiply(den, power(g.arg, 2));
     } else {
@@ -73,6 +73,7 @@ Ratio Field::divide(const Ratio& a, const Ratio& b) {
   if (b.num.is_rational()) return {scale(a.num, 1 / b.num.rational()), a.den};
   if ((b.num.terms.size() > 1 || !surely_nonzero(b.num.terms[0])) && is_zero(b.num) != Truth::no)
     throw Beyond("a divisor that may be zero");
+  need(as_ratio(b.num), Need::not_zero);
   if (b.num.terms.size() == 1) return multiply(a, invert(b.num));
   mpq_class content;
   Poly den = primitive(b.num, content);

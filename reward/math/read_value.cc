@@ -92,6 +92,11 @@ size_t Reader::value_front(size_t b, size_t e, Answer& a) {
     a.unit.powers[std::string(at(start).text)] = 1;
     ++start;
   }
+  if (start + 1 < e && at(start).kind == Tok::word && at(start + 1).kind == Tok::number &&
+      (at(start).text == "USD" || at(start).text == "EUR")) {
+    a.unit.powers[at(start).text == "USD" ? "dollar" : "euro"] = 1;
+    ++start;
+  }
   size_t end = e;
   const size_t letter = first_letter(start, e);
   if (letter < e && letter > start && is_unit_letter(at(letter)) && ends_number(at(letter - 1).kind)) {
@@ -161,7 +166,11 @@ size_t Reader::value_front(size_t b, size_t e, Answer& a) {
   if (p == stop) return e == stop || end != e || stop != end ? e : p;
   // what follows may be a unit
   if (a.unit.empty() && at(p).kind == Tok::open_paren && closes(p) == stop - 1) {
-    a.unit = read_remark(t_, p + 1, stop - 1);
+    bool negative = false;
+    const mpq_class* number = plain_number(a.tree, negative);
+    const std::optional<int> again = stop - p == 3 ? number_in_words(at(p + 1).text) : std::nullopt;
+    if (!again || !number || negative || *number != *again)  // 7 (seven)
+      a.unit = read_remark(t_, p + 1, stop - 1);
     return e;
   }
   if (a.unit.empty())

@@ -36,6 +36,10 @@ Answer Reader::read(size_t b, size_t e, int depth) {
     a.parameter = parameter;
     return a;
   }
+  if (at(b).kind == Tok::word || (b + 2 < e && at(b + 1).kind == Tok::word))
+    if (std::optional<Answer> a = in_words(b, e, depth)) return std::move(*a);
+  if (at(b).kind == Tok::letter)
+    if (std::optional<Answer> a = combinations(b, e)) return std::move(*a);
   bool comma = false, element = false, about = false, modulo = false, related = false, equal = false,
        united = false, colon = false;
   for (size_t i = b; i < e; ++i) {
@@ -52,9 +56,13 @@ Answer Reader::read(size_t b, size_t e, int depth) {
     colon = colon || k == Tok::colon;
   }
   if (comma)
+    if (std::optional<Answer> a = alternatives(b, e, depth)) return std::move(*a);
+  if (comma)
     return list(
         b, e, find(b, e, [](Tok t) { return t == Tok::comma || t == Tok::semicolon || t == Tok::in_words; }),
         depth);
+  if (colon && at(b).kind == Tok::letter && at(b + 1).kind == Tok::colon && related)  // {x: x > 5}
+    return set(b, e, depth);
   if (element) return member(b, e, depth);
   if (about) return rounded(b, e, depth);
   if (modulo) return congruence(b, e, depth);
@@ -72,6 +80,7 @@ Answer Reader::read(size_t b, size_t e, int depth) {
     return a;
   }
   if (first == Tok::begin && at(b).text == "cases" && closes(b) == e - 1) return cases(b + 1, e - 1, depth);
+  if (std::optional<Answer> a = transposed(b, e, depth)) return std::move(*a);
   if (const size_t begin = matrix_at(b, e); begin < e) return matrix(b, begin, e, depth);
   const bool whole = closes(b) == e - 1;
   if (whole && first == Tok::open_set && last == Tok::close_set) return set(b + 1, e - 1, depth);
@@ -293,6 +302,7 @@ Answer Reader::list(size_t b, size_t e, const std::vector<size_t>& separators, i
   out.kind = Kind::collection;
   out.listed = true;
   out.bare_list = !any_or && !any_and;
+  out.any_or = any_or;
   const bool same =
       std::all_of(items.begin(), items.end(), [&](const Answer& a) { return a.name == items[0].name; });
   if (same) {

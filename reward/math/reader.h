@@ -65,6 +65,14 @@ class Reader {
   Answer matrix(size_t factor, size_t b, size_t e, int depth);
   Answer ratio(size_t b, size_t e, const std::vector<size_t>& colons, int depth);
 
+  // read_words.cc
+  // Whether words in any case stand at `b`.
+  bool says(size_t b, size_t e, std::initializer_list<std::string_view> words) const;
+  std::optional<Answer> in_words(size_t b, size_t e, int depth);
+  std::optional<Answer> combinations(size_t b, size_t e);
+  std::optional<Answer> transposed(size_t b, size_t e, int depth);
+  std::optional<Answer> alternatives(size_t b, size_t e, int depth);
+
   // read_value.cc
   Tree tree_of(size_t b, size_t e);
   // 3 hours and 20 minutes.

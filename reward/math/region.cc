@@ -34,6 +34,8 @@ class Regions {
     } else if (a.kind == Kind::sequence && a.items.size() == 2 && a.items[0].kind == Kind::value &&
                a.items[1].kind == Kind::value) {
       out.push_back({{&a.items[0], a.open == '['}, {&a.items[1], a.close == ']'}});
+    } else if (a.kind == Kind::collection && !a.items.empty() && a.items[0].kind != Kind::value) {
+      return disjoint(a.items);
     } else if (a.kind == Kind::collection) {
       for (const Answer& i : a.items) {
         if (i.kind != Kind::value) return {};
@@ -104,6 +106,25 @@ class Regions {
   }
 
  private:
+  // (-\infty, 2) and (3, \infty): all of them, as no number is in two.
+  std::optional<std::vector<Piece>> disjoint(const std::vector<Answer>& items) {
+    Answer all;
+    all.kind = Kind::region;
+    for (const Answer& i : items) {
+      if (i.kind == Kind::region && i.name.empty() && i.excluded.empty() && i.united.empty()) {
+        all.intervals.insert(all.intervals.end(), i.intervals.begin(), i.intervals.end());
+      } else if (i.kind == Kind::sequence && i.items.size() == 2) {
+        all.intervals.push_back({{i.items[0]}, {i.items[1]}, i.open == '[', i.close == ']'});
+      } else {
+        return {};
+      }
+    }
+    const size_t parts = all.intervals.size();
+    kept_.push_back(std::make_unique<Answer>(std::move(all)));
+    const std::optional<std::vector<Piece>> out = pieces(*kept_.back());
+    if (!out || out->size() != parts) return {};
+    return out;
+  }
   int order(const Answer& a, const Answer& b) {
     const Ratio d =
         field_.subtract(evaluate(a.tree, field_, {a.sign, true}), evaluate(b.tree, field_, {b.sign, true}));
@@ -145,14 +166,77 @@ Equality compare_regions(const Answer& gold, const Answer& given, const CompareO
   Regions regions(options, budget);
   const std::optional<std::vector<Piece>> a = regions.pieces(gold), b = regions.pieces(given);
   if (!a || !b) return Equality::unknown;
-  return regions.same(*a, *b);
+  auto listed = [](const Answer& x) {  // intervals, or perhaps points of the plane
+    return x.kind == Kind::collection && !x.items.empty() && x.items[0].kind != Kind::value;
+  };
+  const Equality e = regions.same(*a, *b);
+  return e == Equality::different && (listed(gold) || listed(given)) ? Equality::unknown : e;
 }
+
+namespace {
+
+// |c x + d| < r: one interval, or two for >. Rational numbers only.
+std::optional<Answer> solve_size(const Answer& r, const Ratio& d, Field& field) {
+  if (d.num.terms.size() > 2 || r.relations[0] == Tok::equal || r.relations[0] == Tok::not_equal) return {};
+  mpq_class constant = 0, factor = 0;
+  const Generator* size = nullptr;
+  for (const Term& t : d.num.terms) {
+    if (t.monomial.empty()) {
+      constant = t.coefficient;
+      continue;
+    }
+    size = &field.generator(t.monomial[0].generator);
+    factor = t.coefficient;
+    if (t.monomial.size() != 1 || size->kind != GeneratorKind::absolute || !size->squares ||
+        t.monomial[0].exponent != Exponent{1, 1})
+      return {};
+  }
+  const mpq_class radius = factor == 0 ? mpq_class(0) : mpq_class(-constant / factor);
+  if (!size || radius <= 0) return {};
+  mpq_class slope = 0, middle = 0;
+  std::string name;
+  for (const Term& t : size->arg.terms) {
+    if (t.monomial.empty()) {
+      middle = t.coefficient;
+      continue;
+    }
+    const Generator& g = field.generator(t.monomial[0].generator);
+    if (t.monomial.size() != 1 || g.kind != GeneratorKind::variable || !name.empty() ||
+        t.monomial[0].exponent != Exponent{1, 1})
+      return {};
+    name = g.name;
+    slope = t.coefficient;
+  }
+  if (name.empty()) return {};
+  if (slope < 0) slope = -slope, middle = -middle;
+  auto bound = [](const mpq_class& q) {
+    Answer a;
+    a.kind = Kind::value;
+    a.tree.put(q);
+    return a;
+  };
+  const Answer low = bound((-radius - middle) / slope), high = bound((radius - middle) / slope);
+  const Tok rel = r.relations[0];
+  const bool closed = rel == Tok::less_equal || rel == Tok::greater_equal;
+  const bool inside = (rel == Tok::less || rel == Tok::less_equal) == (factor > 0);
+  Answer out;
+  out.kind = Kind::region;
+  out.name = name;
+  if (inside)
+    out.intervals = {{{low}, {high}, closed, closed}};
+  else
+    out.intervals = {{{}, {low}, false, closed}, {{high}, {}, closed, false}};
+  return out;
+}
+
+}  // namespace
 
 std::optional<Answer> solve(const Answer& r, Budget& budget) {
   if (r.kind != Kind::relation || r.sides.size() != 2) return {};
   Field field(budget);
   const Ratio d = field.subtract(evaluate(r.sides[0], field), evaluate(r.sides[1], field));
   if (!d.den.is_one()) return {};
+  if (std::optional<Answer> region = solve_size(r, d, field)) return region;
   std::optional<uint32_t> variable;
   mpq_class slope = 0, constant = 0;
   for (const Term& t : d.num.terms) {

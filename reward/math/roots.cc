@@ -120,6 +120,7 @@ Ratio Field::opaque_root(const Poly& a, unsigned long k) {
   if (is_constant(a)) {
     if (is_zero(a) != Truth::no) throw Beyond("a root of what may be zero");
     const std::optional<int> s = sign(as_ratio(a));
+    if (s == -1 && k % 2 == 1) return negate(opaque_root(negate(a), k));  // \sqrt[3]{-2} is real
     positive = s == 1;
     if (!s && is_real(as_ratio(a)) != Truth::no) throw Beyond("a root of an unknown sign");
   }
@@ -148,7 +149,8 @@ Ratio Field::root_of_term(const Term& t, unsigned long k) {
   for (const Factor& f : t.monomial) {
     const Generator& g = *generators_[f.generator];
     const Exponent e = f.exponent * make_exponent(1, static_cast<int64_t>(k));
-    const bool even_power = k % 2 == 0 && f.exponent.is_integer() && f.exponent.num % 2 == 0;
+    // x^2, x^{2/3}: not negative though x may be
+    const bool even_power = k % 2 == 0 && f.exponent.den % 2 == 1 && f.exponent.num % 2 == 0;
     if (surely_positive(f.generator)) {
       Monomial m;
       std::optional<Poly> none;
@@ -202,9 +204,11 @@ Ratio Field::root_of_poly(const Poly& a, unsigned long k) {
         }
     common = std::move(kept);
   }
+  // of complex numbers the root of a product is not the product of the roots
   std::erase_if(common, [&](const Factor& f) {
     const K kind = generators_[f.generator]->kind;
-    return kind != K::variable && kind != K::pi && kind != K::euler && kind != K::exponential;
+    return kind != K::variable && kind != K::pi && kind != K::euler &&
+           !(kind == K::exponential && surely_positive(f.generator));
   });
   Ratio out = root_of_term(Term{common, content}, k);
   if (!common.empty()) {
@@ -218,6 +222,7 @@ Ratio Field::root_of_poly(const Poly& a, unsigned long k) {
 Ratio Field::root(const Ratio& a, unsigned long k) {
   if (k == 0 || k > kLargestDegree) throw Beyond("the degree of a root cannot be read");
   if (k == 1 || a.num.is_zero()) return a;
+  if (k % 2 == 0) need(a);
   if (a.den.is_one()) return root_of_poly(a.num, k);
   if (!is_constant(a)) {
     if (is_zero(a.num) != Truth::no) throw Beyond("a root of what may be zero");
@@ -247,39 +252,61 @@ Ratio Field::power(const Ratio& base, const Ratio& exponent) {
   return exp(multiply(exponent, log(base)));
 }
 
+// Variables are real, but z and w, of which |z|^2 is often asked for, may be meant as complex ones.
+bool Field::perhaps_complex(const Poly& a) const {
+  for (const Term& t : a.terms)
+    for (const Factor& f : t.monomial) {
+      const Generator& g = *generators_[f.generator];
+      if (g.kind == K::variable && (g.name[0] == 'z' || g.name[0] == 'w') &&
+          (g.name.size() == 1 || g.name[1] == '_'))
+        return true;
+      if (perhaps_complex(g.arg) || perhaps_complex(g.arg_den)) return true;
+    }
+  return false;
+}
+
+bool Field::surely_real(const Ratio& a) {
+  const std::optional<Poly> num = conjugate(a.num), den = conjugate(a.den);
+  return num && den && *num == a.num && *den == a.den;
+}
+
+// |f^e| of a real f.
+Ratio Field::size_of_factor(const Factor& f) {
+  const Generator& g = *generators_[f.generator];
+  const bool complex = perhaps_complex(single(f.generator, {1, 1}));
+  const bool even = !complex && f.exponent.is_integer() && f.exponent.num % 2 == 0;
+  const Ratio own = as_ratio(single(f.generator, f.exponent));
+  if (even || surely_positive(f.generator)) return own;
+  if (!f.exponent.is_integer()) {  // an even root is defined where it is not negative, an odd one may be
+    const bool real_root = g.kind == K::variable || g.kind == K::root;
+    return real_root && f.exponent.den % 2 == 0 ? own : as_ratio(single(of_value(K::absolute, own), {1, 1}));
+  }
+  if (g.kind == K::imaginary) return number(1);
+  const Ratio size = as_ratio(single(of_value(K::absolute, as_ratio(single(f.generator, {1, 1}))), {1, 1}));
+  return whole_power(size, f.exponent.num);
+}
+
 Ratio Field::absolute(const Ratio& a) {
-  if (is_constant(a)) {
-    if (a.num.is_zero()) return a;
+  if (a.num.is_zero()) return a;
+  if (is_constant(a))
     if (const std::optional<int> s = sign(a)) return *s < 0 ? negate(a) : a;
-    // |a+bi| = sqrt(a*conj(a))
+  if (is_constant(a) || !surely_real(a)) {  // |a+bi| = sqrt(a*conj(a))
     const std::optional<Poly> n = conjugate(a.num), d = conjugate(a.den);
-    if (!n || !d) throw Beyond("the size of a number of unknown sign");
+    if (!n || !d || perhaps_complex(a.num) || perhaps_complex(a.den))
+      throw Beyond("the size of what may not be real");
     return root(divide(as_ratio(multiply(a.num, *n)), as_ratio(multiply(a.den, *d))), 2);
   }
   if (!a.den.is_one()) return divide(absolute(as_ratio(a.num)), absolute(as_ratio(a.den)));
   if (a.num.terms.size() == 1) {
-    const Term& t = a.num.terms[0];
+    const Term t = a.num.terms[0];
     Ratio out = number(abs(t.coefficient));
-    for (const Factor& f : t.monomial) {
-      const bool even = f.exponent.is_integer() && f.exponent.num % 2 == 0;
-      if (even || surely_positive(f.generator))
-        out = multiply(out, as_ratio(single(f.generator, f.exponent)));
-      else if (generators_[f.generator]->kind == K::variable && !f.exponent.is_integer())
-        out = multiply(out, as_ratio(single(f.generator, f.exponent)));
-      else
-        out = multiply(
-            out, whole_power(
-                     as_ratio(single(of_value(K::absolute, as_ratio(single(f.generator, {1, 1}))), {1, 1})),
-                     f.exponent.num));
-    }
+    for (const Factor& f : t.monomial) out = multiply(out, size_of_factor(f));
     return out;
   }
   mpq_class content;
   Poly p = primitive(a.num, content);
   if (p.terms.back().coefficient < 0) p = negate(std::move(p));
-  return scale(single(of_value(K::absolute, as_ratio(p)), {1, 1}), content).is_zero()
-             ? number(0)
-             : as_ratio(scale(single(of_value(K::absolute, as_ratio(p)), {1, 1}), content));
+  return as_ratio(single(of_value(K::absolute, as_ratio(p)), {1, 1}, content));
 }
 
 }  // namespace cohort::math

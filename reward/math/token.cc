@@ -183,6 +183,9 @@ void Lexer::caret() {
   for (std::string_view mark : {"\\circ", "{\\circ}", "{\\circ }", "{ \\circ }", "\\degree", "{o}"})
     if (n == 0 && starts(mark)) n = mark.size();
   if (n == 0 && starts("o") && !out_.list.empty() && out_.list.back().kind == Tok::number) n = 1;  // 60^o
+  const bool first = out_.list.empty() || out_.list.back().kind == Tok::plus ||
+                     out_.list.back().kind == Tok::minus || out_.list.back().kind == Tok::equal;
+  if (first && combinations(0, at_ - 1)) return;  // ^{10}C_3
   if (n > 0 && !is_alpha(peek(n))) {
     at_ += n;
     emit(Tok::degree);
@@ -200,6 +203,10 @@ void Lexer::letters() {
     emit(Tok::times);
     return;
   }
+  if (run == "U" && unites()) {
+    emit(Tok::cup);
+    return;
+  }
   if (run.size() == 1 && !in_text_) return letter(run);
   if (run.size() == 1) {
     emit(Tok::word, run);
@@ -215,6 +222,17 @@ void Lexer::letters() {
     }
   }
   emit(Tok::word, run);
+}
+
+// (1, 2) U (3, 4), behind the U.
+bool Lexer::unites() const {
+  if (out_.list.empty()) return false;
+  const Tok before = out_.list.back().kind;
+  const size_t next = text_.find_first_not_of(' ', at_);
+  if (next == std::string_view::npos) return false;
+  const std::string_view rest = text_.substr(next);
+  return (before == Tok::close_paren || before == Tok::close_bracket || before == Tok::close_set) &&
+         (rest[0] == '(' || rest[0] == '[' || rest.starts_with("\\{") || rest.starts_with("\\left"));
 }
 
 void Lexer::letter(std::string_view name) {

@@ -5,6 +5,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "reward/math/budget.h"
+
 namespace cohort::math {
 namespace {
 
@@ -166,6 +168,18 @@ std::string singular(std::string word) {
   return word;
 }
 
+// two, fifty, fifths, thousandths, tens: what stands behind a number is then no unit of it.
+bool is_number_word(std::string word) {
+  static const std::unordered_set<std::string> parts = {
+      "fourth",    "fifth",       "sixth",      "seventh",    "eighth",     "ninth",
+      "tenth",     "eleventh",    "twelfth",    "thirteenth", "fourteenth", "fifteenth",
+      "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth",  "thirtieth",
+      "fortieth",  "fiftieth",    "sixtieth",   "seventieth", "eightieth",  "ninetieth",
+      "hundredth", "thousandth",  "millionth",  "billionth",  "trillionth"};
+  if (word.size() > 3 && word.back() == 's') word.pop_back();
+  return parts.contains(word) || number_in_words(word);
+}
+
 int number_word(const std::string& word) {
   return word == "hundred"    ? 2
          : word == "thousand" ? 3
@@ -177,10 +191,34 @@ int number_word(const std::string& word) {
 
 }  // namespace
 
+std::optional<int> number_in_words(std::string_view word) {
+  static const std::unordered_map<std::string_view, int> numbers = {
+      {"zero", 0},     {"one", 1},      {"two", 2},        {"three", 3},     {"four", 4},
+      {"five", 5},     {"six", 6},      {"seven", 7},      {"eight", 8},     {"nine", 9},
+      {"ten", 10},     {"eleven", 11},  {"twelve", 12},    {"thirteen", 13}, {"fourteen", 14},
+      {"fifteen", 15}, {"sixteen", 16}, {"seventeen", 17}, {"eighteen", 18}, {"nineteen", 19},
+      {"twenty", 20},  {"thirty", 30},  {"forty", 40},     {"fifty", 50},    {"sixty", 60},
+      {"seventy", 70}, {"eighty", 80},  {"ninety", 90}};
+  const auto at = numbers.find(word);
+  return at == numbers.end() ? std::nullopt : std::optional(at->second);
+}
+
 bool known_unit_word(std::string_view word) {
   if (word.size() < 2) return false;
   const std::string w = lower(word);
   return entries().contains(w) || entries().contains(singular(w));
+}
+
+bool perhaps_alike(const Unit& a, const Unit& b) {
+  auto coarse = [](const Unit& u) {
+    std::map<std::string, int> powers;
+    for (const auto& [name, power] : u.powers) {
+      const bool heat = name == "degreeC" || name == "degreeF" || name == "kelvin" || name == "degree";
+      powers[heat ? "heat" : name == "year" ? "s" : name == "pound" ? "kg" : name] += power;
+    }
+    return powers;
+  };
+  return coarse(a) == coarse(b);
 }
 
 bool is_reserved_word(std::string_view word) {
@@ -194,7 +232,7 @@ bool is_reserved_word(std::string_view word) {
       "exp",     "per",    "each",          "no",     "none",      "nor",       "of",      "percent",
       "between", "about",  "approximately", "almost", "nearly",    "around",    "at",      "least",
       "most",    "hundred"};
-  return words.contains(lower(word));
+  return words.contains(lower(word)) || is_number_word(lower(word));
 }
 
 std::optional<Unit> read_unit(const Tokens& tokens, size_t begin, size_t end) {
@@ -241,16 +279,21 @@ std::optional<Unit> read_unit(const Tokens& tokens, size_t begin, size_t end) {
       sign = -1;
       continue;
     }
-    if (first && number_word(word) > 2) {
+    if (const int power = number_word(singular(word)); first && power > 2) {
       mpz_class ten;
-      mpz_ui_pow_ui(ten.get_mpz_t(), 10, static_cast<unsigned long>(number_word(word)));
+      mpz_ui_pow_ui(ten.get_mpz_t(), 10, static_cast<unsigned long>(power));
       unit.multiplier = ten;
       first = false;
       continue;
     }
     first = false;
     if (word == "of" && any && i + 1 < end) continue;  // 3 cups of flour
-    if (is_reserved_word(word)) return {};
+    // 12 two-digit numbers
+    const bool part_of_word = i + 2 < end && tokens.list[i + 1].kind == Tok::minus &&
+                              tokens.list[i + 2].kind == Tok::word &&
+                              !is_number_word(lower(tokens.list[i + 2].text));
+    if (is_reserved_word(word) && !(part_of_word && is_number_word(word))) return {};
+    if (number_word(singular(word)) > 0) return {};
     if (word == "square" || word == "sq") {
       pending = 2;
       continue;
@@ -310,8 +353,11 @@ Unit read_remark(const Tokens& tokens, size_t begin, size_t end) {
   Unit unit;
   unit.known = false;
   std::string words;
-  for (size_t i = begin; i < end; ++i)
-    words += (words.empty() ? "" : " ") + singular(lower(tokens.list[i].text));
+  for (size_t i = begin; i < end; ++i) {
+    const std::string word = singular(lower(tokens.list[i].text));
+    if (is_number_word(word) || number_word(word) > 0) throw Beyond("a remark with a number in it");
+    words += (words.empty() ? "" : " ") + word;
+  }
   unit.powers[words] = 1;
   return unit;
 }

@@ -24,6 +24,9 @@ struct Unit {
   bool operator==(const Unit& o) const { return powers == o.powers; }
 };
 
+// Units that may still measure the same: degrees Celsius and Fahrenheit, years and days, pounds of money and of weight.
+bool perhaps_alike(const Unit& a, const Unit& b);
+
 // Whether a word alone names a known unit: cm, miles, degrees.
 bool known_unit_word(std::string_view word);
 // tokens[begin, end) as a unit, "" or "cm^2" or "square feet" or "km/h" or "million dollars". Nothing when something
@@ -31,6 +34,8 @@ bool known_unit_word(std::string_view word);
 std::optional<Unit> read_unit(const Tokens& tokens, size_t begin, size_t end);
 // The same for words in brackets behind a number, "(quarters)", which change nothing: always a unit.
 Unit read_remark(const Tokens& tokens, size_t begin, size_t end);
+// zero … ninety.
+std::optional<int> number_in_words(std::string_view word);
 // Words that change the meaning of a number before them.
 bool is_reserved_word(std::string_view word);
 

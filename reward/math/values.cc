@@ -185,7 +185,8 @@ Equality with_units(const Answer& gold, const Side& x, const Unit& unit_x, const
       converted.in_pi = true, converted.shown.reset();
       return values.both(x, converted);
     }
-    return unit_x.known && unit_y.known ? Equality::different : Equality::unknown;
+    return unit_x.known && unit_y.known && !perhaps_alike(unit_x, unit_y) ? Equality::different
+                                                                          : Equality::unknown;
   }
   // 30% beside 30 degrees
   if ((gold.percent && !unit_y.empty()) || (given.percent && !unit_x.empty())) return Equality::unknown;

@@ -183,6 +183,25 @@ Truth Field::algebraic_zero(const Poly& a) {
   }
 }
 
+void Field::need(const Ratio& a, Need what) {
+  if (is_constant(a)) return;
+  for (const auto& [known, of] : needed_)
+    if (of == what && known.num == a.num && known.den == a.den) return;
+  if (needed_.size() >= kMaxGenerators) throw Beyond("too many different roots and functions");
+  needed_.emplace_back(a, what);
+}
+
+bool Field::defined_at(const Point& point, long precision) {
+  for (const auto& [a, what] : needed_) {
+    const Ball x = enclose(a, precision, point);
+    if (what == Need::not_zero && (!acb_is_finite(x.get()) || acb_contains_zero(x.get()))) return false;
+    if (what == Need::not_zero) continue;
+    const bool complex = acb_is_finite(x.get()) && !arb_contains_zero(x.imag());
+    if (!complex && !arb_is_nonnegative(x.real())) return false;
+  }
+  return true;
+}
+
 Truth Field::is_zero(const Poly& a) {
   if (a.is_zero()) return Truth::yes;
   if (a.is_rational()) return Truth::no;
@@ -195,6 +214,7 @@ Truth Field::is_zero(const Poly& a) {
     }
   auto apart = [&](long precision) {
     for (int point = 0; point < (constant ? 1 : 6); ++point) {
+      if (!constant && !defined_at(Point{point, true}, precision)) continue;
       const Ball x = enclose(a, precision, Point{point, true});
       if (!acb_is_finite(x.get()) || acb_contains_zero(x.get())) continue;
       if (logs) {  // whatever base a bare \log has
@@ -238,7 +258,8 @@ Truth Field::equal(const Ratio& a, const Ratio& b) {
   return is_zero(add(multiply(a.num, b.den), negate(multiply(b.num, a.den))));
 }
 
-// The complex conjugate of a constant, where its generators say what it is.
+// The complex conjugate, where the generators say what it is. A function is taken where it is defined over the reals:
+// there roots, logarithms and arc sines of real functions are real.
 std::optional<Poly> Field::conjugate(const Poly& a) {
   Poly out;
   for (const Term& t : a.terms) {
@@ -250,7 +271,7 @@ std::optional<Poly> Field::conjugate(const Poly& a) {
       if (g.kind == K::imaginary) {
         image.coefficient = -image.coefficient;
       } else if (g.kind == K::root) {
-        if (g.q != 1) return {};
+        if (g.q != 1 && (g.constant || !surely_real(Ratio{g.arg, g.arg_den}))) return {};
       } else if (g.kind == K::exponential) {
         const std::optional<Poly> arg = conjugate(g.arg), den = conjugate(g.arg_den);
         if (!arg || !den || *den != g.arg_den) return {};
@@ -258,12 +279,12 @@ std::optional<Poly> Field::conjugate(const Poly& a) {
           e = -e;
         else if (*arg != g.arg)
           return {};
-      } else if (g.kind == K::variable) {
-      } else if (g.kind == K::arctangent || g.kind == K::arcsine || g.kind == K::logarithm) {
-        const std::optional<Poly> arg = conjugate(g.arg), den = conjugate(g.arg_den);
-        if (!arg || !den || *den != g.arg_den || *arg != g.arg) return {};
-        if (g.kind == K::logarithm && !(g.constant && sign(Ratio{g.arg, g.arg_den}) == 1)) return {};
-        if (g.kind == K::arcsine) return {};
+      } else if (g.kind == K::arctangent || g.kind == K::arcsine || g.kind == K::logarithm ||
+                 g.kind == K::factorial || g.kind == K::floor) {
+        const Ratio arg{g.arg, g.arg_den};
+        if (!surely_real(arg)) return {};
+        if (g.kind == K::logarithm && g.constant && sign(arg) != 1) return {};
+        if (g.kind == K::arcsine && g.constant) return {};
       }
       image.monomial.push_back({f.generator, e});
     }

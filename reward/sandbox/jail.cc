@@ -299,6 +299,10 @@ class Jail::Cells {
 };
 
 Jail::Jail(Setup setup) : setup_(std::move(setup)) {
+  // without it a compiler would fail, and every program with it
+  for (const std::string& path : setup_.read_only)
+    if (!path.starts_with('/') || access(path.c_str(), F_OK) != 0)
+      throw InfraError(fmt::format("read_only = \"{}\" is no full path of something on this host", path));
   if (setup_.isolation == Want::process) {
     refusal_ = "not wanted";
   } else {
@@ -340,6 +344,9 @@ Outcome Jail::run(const Job& job, const std::atomic<bool>& cancelled) const {
   }
   if (job.stdout_fd < 0) handles.out = make_pipe();
   handles.err = make_pipe();
+  // /dev/stdout opens them anew, and the program is another user than we are
+  for (const Pipe* pipe : {&handles.out, &handles.err})
+    if (pipe->write.open()) fchmod(pipe->write.get(), 0222);
   if (job.report_pipe) handles.report = make_pipe();
   if (!job.take.empty() && !(handles.taken = OwnFd(memfd_create("taken", MFD_CLOEXEC))).open())
     fail_here("no memory file");

@@ -81,7 +81,8 @@ enum class Want { automatic, namespaces, process };
 
 struct Setup {
   Want isolation = Want::automatic;
-  std::vector<std::string> read_only;  // host folders to show besides the system's toolchain
+  // Host folders and files to show besides the system's toolchain. One that is not there is an InfraError.
+  std::vector<std::string> read_only;
   // An interpreter to keep warm, one a cell, started at a cell's first warm job: argv, run in the jail's root
   // with no job in sight. Its call of fork() waits for a job and returns 0 in a process that is in every respect
   // (fresh namespaces and folder, descriptors, limits, filters) the job's; in the interpreter itself the call

@@ -56,6 +56,12 @@ pid_t plain_fork() {
   const int socket = message.fds[__builtin_ctz(Request::socket)];
   if (!data || dup2(socket, kSocket) < 0 || dup2(message.fds[__builtin_ctz(Request::in)], kWarmFile) < 0)
     _exit(kFailed);
+  // What an interpreter finds out about its standard files at its start, and keeps, must fit every run's: a file that can
+  // be sought, and pipes. The worker's own may be a terminal or a log.
+  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  int pipes[2];
+  if (dup2(null, 0) < 0 || pipe2(pipes, O_CLOEXEC) != 0 || dup2(pipes[1], 1) < 0 || dup2(pipes[1], 2) < 0)
+    _exit(kFailed);
   // Its own fork() would be called for want of ours.
   if (access("/proc/self/fd", F_OK) != 0) _exit(kFailed);
   WireReader reader(data);

@@ -154,6 +154,9 @@ void enter_root(const Cell& cell, const CellWire& wire, WireReader reader) {
   // Both count towards the job's files. What is shown of the host's /tmp made a folder of it: runs see to that.
   if ((symlink("/box/.tmp", "tmp") != 0 && errno != EEXIST) || symlink("/box/.tmp", "dev/shm") != 0)
     fail(Status::work_folder);
+  if (symlink("/proc/self/fd", "dev/fd") != 0 || symlink("/proc/self/fd/0", "dev/stdin") != 0 ||
+      symlink("/proc/self/fd/1", "dev/stdout") != 0 || symlink("/proc/self/fd/2", "dev/stderr") != 0)
+    fail(Status::devices);
   // Runs mount their own /proc over this one, without which the kernel would refuse them. A container may hide
   // parts of its /proc, then there is none here either and the watch has only rlimits and cgroups.
   mkdir("proc", 0555);

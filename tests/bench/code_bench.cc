@@ -6,7 +6,6 @@
 //   code_bench flip|soak [RUNS]                   (code_stress.h)
 //   code_bench groups PROMPTS.jsonl COMPLETIONS.jsonl      (what `cohort eval --output` wrote, joined by id)
 #include <fmt/core.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
@@ -20,6 +19,7 @@
 #include "reward/code.h"
 #include "reward/grader.h"
 #include "transport/base/log.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
@@ -29,10 +29,6 @@ using Clock = std::chrono::steady_clock;
 
 std::unique_ptr<Grader> make(const std::string& options) {
   return make_code_grader(TomlTable::parse("whole_completion = true\n" + options, "bench"));
-}
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
 Verdict grade(Grader& grader, const std::string& record, const std::string& program) {
@@ -108,17 +104,6 @@ void python(int repeat) {
             repeat);
 }
 
-double cpu_seconds() {
-  double sum = 0;
-  for (int who : {RUSAGE_SELF, RUSAGE_CHILDREN}) {
-    rusage use{};
-    getrusage(who, &use);
-    sum += double(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
-           1e-6 * double(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
-  }
-  return sum;
-}
-
 struct Job {
   std::string record, program;
 };
@@ -133,7 +118,8 @@ Sum grade_all(const std::string& options, const std::vector<Job>& jobs, unsigned
   std::vector<Verdict> verdicts(jobs.size());
   std::atomic<size_t> next = 0;
   Sum sum;
-  const double cpu = cpu_seconds();
+  auto own_cpu = [] { return cpu_seconds(RUSAGE_SELF) + cpu_seconds(RUSAGE_CHILDREN); };
+  const double cpu = own_cpu();
   const auto began = Clock::now();
   std::vector<std::thread> workers;
   for (unsigned t = 0; t < threads; ++t)
@@ -143,7 +129,7 @@ Sum grade_all(const std::string& options, const std::vector<Job>& jobs, unsigned
     });
   for (std::thread& worker : workers) worker.join();
   sum.wall_s = seconds_since(began);
-  sum.own_cpu_s = cpu_seconds() - cpu;
+  sum.own_cpu_s = own_cpu() - cpu;
   for (const Verdict& v : verdicts) {
     const json evidence = json::parse(v.evidence);
     sum.passed += v.kind == VerdictKind::passed;

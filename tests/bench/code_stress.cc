@@ -21,16 +21,13 @@
 #include "reward/grader.h"
 #include "tests/reward/contract.h"
 #include "tests/reward/host_state.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
 
 using nlohmann::json;
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 // cpu_s 0.4, wall_s 0.8, memory_mb 64; the compiler's: cpu_s 4. A program passes at half of a limit.
 constexpr const char* kOptions =

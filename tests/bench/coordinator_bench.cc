@@ -2,7 +2,6 @@
 // once.
 //   coordinator_bench [SECONDS] [ROLLOUTS] [REWARDS] [TOKENS] [GENERATIONS]
 #include <fmt/core.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -13,6 +12,7 @@
 #include "tests/actors/link_workers.h"
 #include "transport/base/error.h"
 #include "transport/base/log.h"
+#include "transport/base/measure.h"
 
 int main(int argc, char** argv) {
   using namespace cohort;
@@ -50,19 +50,15 @@ int main(int argc, char** argv) {
     ::getrusage(RUSAGE_SELF, &before);
     const auto began = std::chrono::steady_clock::now();
     std::this_thread::sleep_for(std::chrono::seconds(seconds));
-    const double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    const double s = seconds_since(began);
     ::getrusage(RUSAGE_SELF, &after);
     const double c = static_cast<double>(run.completions - c0), g = static_cast<double>(run.graded - g0);
-    auto cpu = [](const rusage& u) {
-      return static_cast<double>(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-             1e-6 * static_cast<double>(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
-    };
     fmt::print(
         "{:.0f} completions/s sampled, {:.0f}/s graded, {:.1f} batches/s; {} tokens each, {} rollout and {} "
         "reward workers, "
         "CPU of all of it {:.2f} cores\n",
         c / s, g / s, static_cast<double>(run.batches - b0) / s, tokens, rollouts, rewards,
-        (cpu(after) - cpu(before)) / s);
+        (cpu_seconds(after) - cpu_seconds(before)) / s);
     std::raise(SIGTERM);  // the ordered end
     for (std::thread& w : workers) w.join();
     coordinator.join();

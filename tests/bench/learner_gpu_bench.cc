@@ -17,15 +17,12 @@
 #include "learner/model/random_init.h"
 #include "learner/updater.h"
 #include "transport/base/error.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point t) {
-  return std::chrono::duration<double>(Clock::now() - t).count();
-}
-
 ModelConfig shape(const std::string& name) {
   ModelConfig c;
   c.model_type = "qwen2", c.vocab_size = 151936, c.max_position_embeddings = 32768, c.rope_theta = 1e6;

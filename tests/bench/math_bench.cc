@@ -18,14 +18,11 @@
 
 #include "reward/math/math_grader.h"
 #include "transport/base/error.h"
+#include "transport/base/measure.h"
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point t) {
-  return std::chrono::duration<double>(Clock::now() - t).count();
-}
 
 struct Job {
   std::string id, gold, response;

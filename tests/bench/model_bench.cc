@@ -9,35 +9,27 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <ctime>
 
 #include "learner/model/cpu/kernels.h"
 #include "learner/model/decoder.h"
 #include "rollout/model_runner.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
-
-double cpu_seconds() {
-  timespec t{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
-}
-double wall_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // The fastest of the repetitions that fit into `seconds`.
 template <class F>
 void report(const char* what, double tokens, double seconds, F once) {
   once();
   double cpu = 1e9, wall = 1e9;
-  const double until = wall_seconds() + seconds;
+  const auto started = std::chrono::steady_clock::now();
   do {
-    const double c = cpu_seconds(), w = wall_seconds();
+    const double c = cpu_seconds();
+    const auto began = std::chrono::steady_clock::now();
     once();
-    cpu = std::min(cpu, cpu_seconds() - c), wall = std::min(wall, wall_seconds() - w);
-  } while (wall_seconds() < until);
+    cpu = std::min(cpu, cpu_seconds() - c), wall = std::min(wall, seconds_since(began));
+  } while (seconds_since(started) < seconds);
   fmt::print("{:42} {:9.0f} tokens/s  ({:.0f} by CPU time)\n", what, tokens / wall, tokens / cpu);
 }
 

@@ -1,5 +1,6 @@
 // The jail beside its peers, and what is left of a machine after many hostile runs.
-//   sandbox_bench speed [RUNS]      milliseconds a run and runs a second: posix_spawn, the jail in four ways, bubblewrap
+//   sandbox_bench speed [RUNS [NAME]]  milliseconds a run and runs a second: posix_spawn, the jail in four ways, bubblewrap; or only
+//                                   those ways whose name has NAME in it
 //   sandbox_bench soak [RUNS]       hostile programs on eight threads; the machine before and after
 //   sandbox_bench flip [RUNS]       the same programs with four busy processes a core: does a verdict change?
 // Every comparison is taken in turns in one process; medians with the lowest and highest round beside them.
@@ -26,8 +27,10 @@
 #include <thread>
 #include <vector>
 
+#include "reward/code/toolchain.h"
 #include "reward/sandbox/jail.h"
 #include "tests/reward/host_state.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
@@ -37,9 +40,6 @@ using Clock = std::chrono::steady_clock;
 
 const std::atomic<bool> kNever = false;
 
-double since(Clock::time_point t) {
-  return std::chrono::duration<double>(Clock::now() - t).count();
-}
 double middle(std::vector<double> x) {
   std::sort(x.begin(), x.end());
   return x.empty() ? 0 : x[x.size() / 2];
@@ -108,20 +108,23 @@ double cpu_of(const std::string& pid) {
   return seconds;
 }
 
-int speed(int runs) {
+int speed(int runs, const std::string& only) {
   const std::vector<std::string> program = {"/bin/true"};
-  const std::vector<std::string> warm = {
-      "/usr/bin/python3", "-I", "-B", "-c",
-      "import os\nos.fork()\nexec(compile(open('job.py').read(), 'job.py', 'exec'))"};
   const Jail bare({.isolation = Want::namespaces, .read_only = {}, .warm = {}, .cgroups = false});
-  const Jail full({.isolation = Want::namespaces, .read_only = {}, .warm = warm});
+  const Jail full({.isolation = Want::namespaces, .read_only = {}, .warm = {}});
   const Jail fallback({.isolation = Want::process, .read_only = {}, .warm = {}});
   Job job;
   job.argv = program;
   Job cold_python, warm_python;
   cold_python.argv = {"/usr/bin/python3", "-I", "-B", "job.py"};
   cold_python.files = {{"job.py", "pass"}};
-  warm_python = cold_python;
+  // as the code grader does it
+  CodeOptions options;
+  options.isolation = CodeIsolation::namespaces;
+  const code::Toolchain toolchain(options);
+  const Jail& grader = toolchain.jail(toolchain.language("python"));
+  warm_python.argv = cold_python.argv;
+  warm_python.files = {{"solution.py", "pass"}, {"mode", "run 4194304"}};
   warm_python.warm = true;
   std::vector<Way> ways;
   ways.push_back({"posix_spawn, no jail", [&] { spawn_plainly(program); }});
@@ -151,8 +154,9 @@ int speed(int runs) {
   }
   ways.push_back({"python3, no jail", [&] { spawn_plainly({"/usr/bin/python3", "-I", "-c", "pass"}); }, 4});
   ways.push_back({"python3, jail", [&] { run_jailed(full, cold_python); }, 4});
-  ways.push_back({"python3, warm, jail", [&] { run_jailed(full, warm_python); }});
+  ways.push_back({"python3, warm, jail", [&] { run_jailed(grader, warm_python); }});
 
+  std::erase_if(ways, [&](const Way& way) { return &way != &ways[0] && way.name.find(only) == way.name.npos; });
   constexpr int kRounds = 5;
   for (const int workers : {1, 8}) {
     for (Way& way : ways) {
@@ -171,7 +175,7 @@ int speed(int runs) {
           while (next++ < mine) {
             const auto start = Clock::now();
             way.run();
-            const double ms = since(start) * 1e3;
+            const double ms = seconds_since(start) * 1e3;
             const std::lock_guard lock(mutex);
             times.push_back(ms);
           }
@@ -180,7 +184,7 @@ int speed(int runs) {
         for (int t = 0; t < workers; ++t) threads.emplace_back(work);
         for (std::thread& t : threads) t.join();
         way.ms.push_back(middle(times));
-        way.per_second.push_back(mine / since(began));
+        way.per_second.push_back(mine / seconds_since(began));
         way.cpu_ms.push_back(1e3 * (cpu_of(std::to_string(getpid())) - cpu) / mine);
       }
     fmt::print("\n{} worker{}, {} runs each in {} rounds\n\n", workers, workers > 1 ? "s" : "", runs,
@@ -291,7 +295,7 @@ int soak(int runs) {
   const int64_t memory = own_kib("VmRSS:"), slab = machine_kib("SUnreclaim:"), shared = machine_kib("Shmem:");
   const auto began = Clock::now();
   rounds(runs, ends);
-  const double took = since(began);
+  const double took = seconds_since(began);
   const std::string added = HostState::now().added_since(before);
   fmt::print("{} runs of {} hostile programs on 8 threads in {:.0f} s ({:.0f}/s)\n", runs, list.size(), took,
              runs / took);
@@ -378,7 +382,7 @@ int flip(int runs) {
   for (pid_t pid : hogs) kill(pid, SIGKILL), waitpid(pid, nullptr, 0);
   int flips = 0;
   fmt::print("{} runs, {} at once beside {} busy processes on {} cores, cpu_s 0.2, wall_s 0.4, in {:.0f} s\n",
-             runs, 2 * cores, 4 * cores, cores, since(began));
+             runs, 2 * cores, 4 * cores, cores, seconds_since(began));
   for (size_t k = 0; k < kinds.size(); ++k) {
     fmt::print("  {:<46} {:>5} runs, {} with another end than \"{}\"\n", kinds[k].name, all[k].load(),
                wrong[k].load(), to_string(kinds[k].expected));
@@ -394,9 +398,9 @@ int flip(int runs) {
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   const int runs = argc > 2 ? atoi(argv[2]) : 0;
-  if (what == "speed") return cohort::speed(runs > 0 ? runs : 1000);
+  if (what == "speed") return cohort::speed(runs > 0 ? runs : 1000, argc > 3 ? argv[3] : "");
   if (what == "soak") return cohort::soak(runs > 0 ? runs : 10000);
   if (what == "flip") return cohort::flip(runs > 0 ? runs : 2000);
-  fmt::print(stderr, "usage: sandbox_bench speed|soak|flip [RUNS]\n");
+  fmt::print(stderr, "usage: sandbox_bench speed|soak|flip [RUNS [NAME]]\n");
   return 2;
 }

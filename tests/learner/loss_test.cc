@@ -196,9 +196,7 @@ TEST(GrpoLoss, RefusesOptionsWithoutMeaning) {
 
 TEST(Advantages, EqualTrl) {
   for (const json& c : golden()["advantage_cases"]) {
-    ScaleRewards scale = ScaleRewards::none;
-    for (auto [value, name] : enum_names(scale))
-      if (c["scale"] == name) scale = value;
+    const ScaleRewards scale = value_named<ScaleRewards>(c["scale"].get<std::string>()).value();
     std::vector<GroupRewards> groups;
     for (const json& g : c["rewards"]) {
       groups.push_back({groups.size() + 1, {}});

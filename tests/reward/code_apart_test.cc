@@ -3,7 +3,7 @@
 
 #include <fstream>
 
-#include "reward/code/cpp_apart.h"
+#include "reward/code/c_apart.h"
 #include "tests/reward/code_fixture.h"
 
 namespace cohort {
@@ -86,6 +86,9 @@ TEST(CodeApart, EveryEndHasItsVerdict) {
   EXPECT_EQ(verdict("return x * x;").kind, K::passed);
   EXPECT_THAT(verdict("return x + 1;").reason, HasSubstr("f(2) == 4"));
   EXPECT_EQ(verdict("return x + 1;").kind, K::failed);
+  const std::string lingers =
+      "#include <unistd.h>\nstruct S { ~S() { sleep(5); } } s;\nint f(int x) { return x + 1; }";
+  EXPECT_EQ(evidence(apart(lingers, tests))["ended"], "stopped when its tests had ended");
   EXPECT_EQ(verdict("exit(0);").kind, K::failed);
   EXPECT_EQ(verdict("exit(3);").kind, K::candidate_crash);
   EXPECT_EQ(verdict("abort();").kind, K::candidate_crash);
@@ -175,6 +178,112 @@ TEST(CodeApart, WhatCannotBeCalledFromOutside) {
     EXPECT_EQ(strict.kind, K::compile_error) << strict.reason << program;
     EXPECT_THAT(strict.reason, HasSubstr("does not fit its tests"));
   }
+}
+
+TEST(CodeApart, CFunctionsOfNumbersAndText) {
+  const std::string program = R"(
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#define ONE 1
+static inline int sq(const int x) { printf("noise %d\n", x); return x * x; }
+char *twice(const char *s) { char *r = malloc(2 * strlen(s) + 1); strcpy(r, s); return strcat(r, s); }
+bool even(int64_t x) { return x % 2 == 0; }
+unsigned long long
+big(size_t a, uint8_t b) { return a * 1000000007ULL + b; }
+double half(double x) { return x / 2; }
+const char* none(void) { return NULL; }
+int count;
+void bump() { count += ONE; }
+int counted(void) { return count; }
+int len(const char s[]) { return s ? (int)strlen(s) : -1; }
+long double third(long double x) { return x / 3; }
+char next(char c) { return c + 1; }
+)";
+  const std::string tests = R"(
+#include <assert.h>
+int sq(int);
+int main(void) {
+  assert(sq(-3) == 9);
+  char* t = twice("ab");
+  assert(strcmp(t, "abab") == 0);
+  free(t);
+  assert(even(4) && !even(3));
+  assert(big(1ul << 40, 200) == (1ul << 40) * 1000000007ULL + 200);
+  assert(half(3) == 1.5 && third(1) * 3 > 0.99L && next('a') == 'b');
+  assert(none() == NULL);
+  bump(), bump();
+  assert(counted() == 2);
+  assert(len("abc") == 3 && len(NULL) == -1);
+}
+)";
+  auto in_c = [](const std::string& source, const std::string& script, Grader& grader = separate()) {
+    return grade(source, {{"language", "c"}, {"test_code", script}}, grader);
+  };
+  EXPECT_VERDICT(in_c(program, tests), K::passed);
+  EXPECT_FALSE(evidence(in_c(program, tests)).contains("in_process"));
+  const std::string one = "#include <assert.h>\nint main(void) { assert(f(3) == 9); }";
+  const std::string head = "#include <stdlib.h>\nint f(int x) { ";
+  EXPECT_THAT(in_c(head + "return x; }", one).reason, HasSubstr("f(3) == 9"));
+  EXPECT_VERDICT(in_c(head + "return x; }", one), K::failed);
+  EXPECT_VERDICT(in_c(head + "exit(0); }", one), K::failed);
+  EXPECT_VERDICT(in_c(head + "exit(3); }", one), K::candidate_crash);
+  EXPECT_VERDICT(in_c(head + "abort(); }", one), K::candidate_crash);
+  EXPECT_VERDICT(in_c(head + "for (;;) { } }", one), K::candidate_timeout);
+  EXPECT_VERDICT(in_c(head + "return x * x }", one), K::compile_error);
+  EXPECT_VERDICT(
+      in_c("#include <unistd.h>\n" + head + "write(3, \"\\11\\0\\0\\0\\0\\0\\0\\0\\11\", 9); return 0; }",
+           one),
+      K::failed);
+  // these share the process, or are refused
+  for (const auto& [source, script] : std::vector<std::pair<std::string, std::string>>{
+           {"int sum(const int* a, int n) { return n ? *a + sum(a + 1, n - 1) : 0; }",
+            "int main(void) { int a[] = {4, 5}; assert(sum(a, 2) == 9); }"},
+           {"struct p { int x; }; struct p f(int x) { struct p q = {x * x}; return q; }",
+            "int main(void) { assert(f(3).x == 9); }"},
+           {"#define N 9\nint f(int x) { return x * x; }", "int main(void) { assert(f(3) == N); }"},
+           {"#define int64_t float\nfloat f(int64_t x) { return x * x; }",
+            "int main(void) { assert(f(1.5) == 2.25); }"},
+           {"void up(char* s) { *s -= 32; }",
+            "int main(void) { char s[] = \"ab\"; up(s); assert(s[0] == 'A'); }"},
+           {"int f(int (*g)(int)) { return g(3); }\nint sq(int x) { return x * x; }",
+            "int main(void) { assert(f(sq) == 9); }"},
+       }) {
+    EXPECT_VERDICT(in_c(source, script), K::compile_error);
+    const Verdict v = in_c(source, script, shared());
+    EXPECT_VERDICT(v, K::passed);
+    EXPECT_EQ(evidence(v)["in_process"], true) << source;
+  }
+}
+
+TEST(CodeApart, TypesOfCAreReadFromTheirText) {
+  auto read = [](const std::string& text) -> std::string {
+    const std::vector<code::Token> all = code::tokens_of(text);
+    for (size_t i = 0; i < all.size(); ++i)
+      if (code::of(text, all[i]) == "f") {
+        const auto f = code::plain_function(text, all, i);
+        if (!f) return "none";
+        std::string out = f->result + " f(";
+        for (const std::string& p : f->parameters) out += p + ";";
+        return out + ")";
+      }
+    return "not there";
+  };
+  EXPECT_EQ(read("int f(){}"), "int f()");
+  EXPECT_EQ(read("struct s;\nextern const char *f(char const * a, unsigned int, long b, const char c[]) {}"),
+            "const char * f(const char *;unsigned;long;const char *;)");
+  EXPECT_EQ(read("/* x */ static inline uint32_t f (size_t n /* y */, signed char c) {}"),
+            "unsigned f(unsigned long;signed char;)");
+  EXPECT_EQ(read("#include <stdio.h>\nchar* f(void) {}"), "char * f()");
+  EXPECT_EQ(read("#define X int\nint f(int x) {}"), "int f(int;)");
+  for (const char* other :
+       {"int *f(void) {}", "int f(char *s) {}", "int f(int a[]) {}", "int f(struct p x) {}",
+        "struct p f(int x) {}", "int f(int (*g)(int)) {}", "int f(const char **s) {}", "int f(int x, ...) {}",
+        "int f(const char s[10]) {}", "f(int x) {}", "int f(x) {}", "unsigned float f(int x) {}",
+        "int f(long long long x) {}", "int f(", "int f(int"})
+    EXPECT_EQ(read(other), "none") << other;
 }
 
 TEST(CodeApart, StubsHavePlainTypesOnly) {

@@ -1,6 +1,9 @@
 // Every form a record's tests may have, languages by TOML, and the ways to compare.
 #include <unistd.h>
 
+#include <fstream>
+#include <iterator>
+
 #include "tests/reward/code_fixture.h"
 
 namespace cohort {
@@ -307,6 +310,10 @@ run = ["./{program}"]
   EXPECT_VERDICT(in("python", "print(5)"), K::passed);
   EXPECT_VERDICT(in("go", "x"), K::infra_error);
   for (const auto& [options, says] : std::vector<std::pair<std::string, std::string>>{
+           {"language = \"perl\"\n", "\"perl\" is none of the languages: c, cpp, python"},
+           {"[[languages]]\nname = \"x\"\nsource = \"a\"\nrun = [\"./{souce}\"]\n", "did you mean {source}?"},
+           {"[[languages]]\nname = \"x\"\nsource = \"a\"\nrun = [\"a\"]\nread_only = [\"b\"]\n",
+            "absolute path"},
            {"[[languages]]\nname = \"x\"\n", "has no source"},
            {"[[languages]]\nname = \"x\"\nsource = \"a\"\n", "has no run"},
            {"[[languages]]\nname = \"x\"\nsource = \"a\"\nrun = [\"{program}\"]\n", "has no program"},
@@ -320,6 +327,62 @@ run = ["./{program}"]
       EXPECT_NE(std::string(e.what()).find(says), std::string::npos) << e.what();
     }
   }
+}
+
+// What a host has not is no fault of the programs.
+TEST(CodeForms, ALanguageThatThisHostLacksIsNoReward) {
+  auto says = [&](const std::string& more) {
+    auto grader = make("[[languages]]\nname = \"x\"\nsource = \"a\"\n" + more);
+    const Verdict v = grade("x", {{"language", "x"}, {"tests", {{{"stdout", "x"}}}}}, *grader);
+    EXPECT_VERDICT(v, K::infra_error);
+    return v.reason;
+  };
+  EXPECT_NE(says("run = [\"no-such-command\"]").find("no-such-command"), std::string::npos);
+  EXPECT_NE(says("run = [\"cat\", \"{source}\"]\nread_only = [\"/no/such\"]").find("/no/such"),
+            std::string::npos);
+  const std::string compiled = "program = \"p\"\nrun = [\"./p\"]\n";
+  EXPECT_NE(says(compiled + "compile = [\"no-such-command\"]").find("no-such-command"), std::string::npos);
+  EXPECT_NE(says(compiled + "compile = [\"sh\", \"-c\", \"no-such-command a\"]").find("no-such-command"),
+            std::string::npos);
+}
+
+// docs/code.md's own block.
+TEST(CodeForms, LanguagesOfTheDocs) {
+  std::ifstream in(COHORT_SOURCE_DIR "/docs/code.md");
+  const std::string docs{std::istreambuf_iterator<char>(in), {}};
+  const size_t begin = docs.find("```toml\n", docs.find("## Languages")) + 8;
+  const auto rewards = *TomlTable::parse(docs.substr(begin, docs.find("```", begin) - begin), "docs/code.md")
+                            .get_tables("reward");
+  TomlTable options = rewards.at(0);
+  options.set("whole_completion=true");
+  const auto grader = make_code_grader(options);
+  struct Example {
+    const char *language, *needs, *right, *wrong, *broken;
+  };
+  int ran = 0;
+  for (const Example& e : {
+           Example{"pl", "/usr/bin/perl", "my ($x, $y) = split ' ', <STDIN>; print $x + $y;", "print 6;",
+                   "print (;"},
+           Example{"bash", "/usr/bin/bash", "read x y; echo $((x + y))", "echo 6", "if then"},
+           Example{"fortran", "/usr/bin/gfortran", "program a\ninteger x,y\nread *,x,y\nprint *,x+y\nend",
+                   "end", "foo bar\nend"},
+           Example{"java", "/etc/java-17-openjdk/security",
+                   "import java.util.*;\nclass Main { public static void main(String[] a) { Scanner s = new "
+                   "Scanner(System.in); "
+                   "System.out.println(s.nextInt() + s.nextInt()); } }",
+                   "class Main { public static void main(String[] a) {} }", "class {"},
+       }) {
+    if (access(e.needs, F_OK) != 0) continue;
+    ++ran;
+    auto in_it = [&](const char* source) {
+      return grade(source, {{"language", e.language}, {"tests", {{{"stdin", "2 3\n"}, {"stdout", "5\n"}}}}},
+                   *grader);
+    };
+    EXPECT_VERDICT(in_it(e.right), K::passed);
+    EXPECT_VERDICT(in_it(e.wrong), K::failed);
+    EXPECT_VERDICT(in_it(e.broken), K::compile_error);
+  }
+  EXPECT_GE(ran, 2);
 }
 
 TEST(CodeForms, RecordsChooseTheComparison) {

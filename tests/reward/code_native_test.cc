@@ -13,7 +13,9 @@ Verdict tested(const char* language, const std::string& source, const std::strin
                const std::string& entry = "") {
   json record = {{"language", language}, {"test_code", tests}};
   if (!entry.empty()) record["entry_point"] = entry;
-  return grade(source, record);
+  // what shares the process is what this file is about
+  static const auto in_process = make("cpp_tests = \"in_process\"");
+  return grade(source, record, language == std::string("c") ? *in_process : shared());
 }
 
 const std::string kSquares = "int main() { assert(sq(2) == 4); assert(sq(3) == 9); return 0; }";
@@ -35,6 +37,16 @@ TEST(CodeNative, HonestC) {
              "  assert(fabs(half(3) - 1.5) < 1e-9);\n  assert(none() == NULL); assert(none() == 0);\n"
              "  for (int i = 0; i < 3; i++) assert(even(2 * i));\n  return 0;\n}"),
       K::passed);
+  // a test's own headers take no assertion away from the harness, nor do its own macros
+  const std::string sum = "int sum(const int* a, int n){int s=0;while(n--)s+=*a++;return s;}";
+  for (const char* check : {"assert(sum(a, 2) == 3)", "CHECK(sum(a, 2) == 3)"}) {
+    const std::string tests = std::string(
+                                  "#include <assert.h>\n#define CHECK(x) assert(x)\n"
+                                  "int main(void) { int a[] = {1, 2}; ") +
+                              check + "; }";
+    EXPECT_VERDICT(tested("c", sum, tests), K::passed);
+    EXPECT_VERDICT(tested("c", "int sum(const int* a, int n){return 0;}", tests), K::failed);
+  }
   // a test without assertions that says by its status
   EXPECT_VERDICT(tested("c", "int sq(int x){return x*x;}", "int main(void){return sq(2) == 4 ? 0 : 1;}"),
                  K::passed);

@@ -1,4 +1,5 @@
 // What is done once: identical programs, identical compilations, the precompiled header; and which test comes first.
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -223,6 +224,24 @@ TEST(CodeReuse, PrecompiledHeaderIsMadeOnceAndNotTheCandidatesToTouch) {
   EXPECT_VERDICT(grade(sorts + "\n", record, *make(options)), K::passed);  // another worker finds it
   ASSERT_EQ(stat(header.c_str(), &after), 0);
   EXPECT_EQ(before.st_ino, after.st_ino);
+  // Both kinds of isolation use it: with another in its place, of ours, programs are compiled with that.
+  const std::string marked = cache.path + "/marked.h";
+  std::ofstream(marked) << "#define MARKED\n#include <bits/stdc++.h>\n";
+  ASSERT_EQ(std::system(("g++ -std=gnu++20 -O2 -x c++-header " + marked + " -o " + marked + ".gch").c_str()),
+            0);
+  std::filesystem::remove(header);
+  std::filesystem::rename(marked + ".gch", header);
+  std::filesystem::permissions(header, std::filesystem::perms(0444));
+  std::vector<std::string> isolations = {"auto", "process"};
+  std::filesystem::permissions(cache.path, std::filesystem::perms(0755));
+  for (std::filesystem::path p = cache.path; p != "/"; p = p.parent_path())
+    if ((std::filesystem::status(p).permissions() & std::filesystem::perms::others_exec) ==
+        std::filesystem::perms::none)
+      isolations = {"auto"};  // closed to nobody, as whom root's programs run there
+  for (const std::string& isolation : isolations)
+    EXPECT_VERDICT(grade("#include <bits/stdc++.h>\n#ifdef MARKED\nint main() { puts(\"1 2 3\"); }\n#endif\n",
+                         record, *make(options + "\nisolation = \"" + isolation + "\"")),
+                   K::passed);
   // one that others could have written is not believed
   std::filesystem::permissions(header, std::filesystem::perms(0666));
   std::ofstream(header) << "nonsense";
@@ -233,6 +252,14 @@ TEST(CodeReuse, PrecompiledHeaderIsMadeOnceAndNotTheCandidatesToTouch) {
 TEST(CodeReuse, ColdAndWarmInterpretersAgree) {
   auto warm = make(), cold = make("warm_python = false");
   const json record = {{"language", "python"}, {"tests", {{{"stdin", "5"}, {"stdout", "ok"}}}}};
+  {  // the worker's own standard output is nothing to an interpreter that it starts
+    const int ours = dup(1), file = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+    if (file >= 0) dup2(file, 1);
+    const K kind = grade("print('ok')", record, *warm).kind;
+    dup2(ours, 1);
+    close(ours), close(file);
+    EXPECT_EQ(kind, K::passed);
+  }
   for (const auto& [source, kind] : std::vector<std::pair<std::string, K>>{
            {"import sys\nprint('ok' if __name__ == '__main__' and sys.argv == ['solution.py'] and input() == "
             "'5' else '')",
@@ -244,6 +271,24 @@ TEST(CodeReuse, ColdAndWarmInterpretersAgree) {
            {"import threading\nthreading.Thread(target=lambda: print('ok')).start()", K::passed},
            {"import atexit\natexit.register(lambda: print('ok'))", K::passed},
            {"import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", K::candidate_crash},
+           // files and finalisers of objects that live to the end
+           {"out = open(1, 'w')\nout.write('ok')", K::passed},
+           {"import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer)\nprint('ok')", K::passed},
+           {"class A:\n  def __init__(self): self.me = self\n  def __del__(self): print(text)\ntext = 'ok'\n"
+            "a = A()",
+            K::passed},
+           {"class A:\n  def __del__(self): print('ok')\na = [A()]\nimport sys\nsys.exit()", K::passed},
+           {"import os\nfrom io import BytesIO, IOBase\nimport sys\nclass Fast(IOBase):\n  def "
+            "__init__(self):\n    "
+            "self.all = BytesIO()\n  def write(self, s): self.all.write(s.encode())\n  def flush(self):\n    "
+            "os.write(1, self.all.getvalue())\n    self.all.truncate(0)\nsys.stdout = Fast()\nprint('ok')",
+            K::passed},
+           {"import sys\nsys.stdout.close()\nimport os\nos.write(1, b'ok')", K::passed},
+           {"import sys\nsys.stdout = None", K::failed},
+           {"import os, sys\nif os.fork() == 0: sys.exit(3)\nos.wait()\nprint('ok')", K::passed},
+           {"import sys\ndel sys.modules['__main__']\nprint('ok')", K::passed},
+           {"print('ok' if __builtins__.max(1, 2) == 2 and not __annotations__ else '')", K::passed},
+           {"open('/dev/stdout', 'w').write('ok' if open('/dev/stdin').read() == '5' else '')", K::passed},
            {"import dataclasses\n@dataclasses.dataclass\nclass A:\n  x: int = 1\nprint('ok' if A() == A(1) "
             "else '')",
             K::passed},

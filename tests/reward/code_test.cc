@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "reward/grader.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
@@ -94,64 +95,9 @@ TEST(Code, EveryLanguage) {
   EXPECT_EQ(kind("python", "print(6)", "5"), K::failed);
   EXPECT_EQ(kind("c", "int main({", "5"), K::compile_error);
   EXPECT_EQ(kind("python", "print(", "5"), K::compile_error);
+  EXPECT_EQ(kind("python", "1/0", "5"), K::candidate_crash);
   EXPECT_EQ(kind("python", "", "5"), K::no_answer);
   EXPECT_EQ(kind("cobol", "x", "5"), K::infra_error);
-}
-
-TEST(Code, Hostile) {
-  struct Row {
-    std::string name, language, source;
-    K kind;
-  };
-  const std::vector<Row> rows = {
-      {"busy loop", "c", "int main(){volatile int x=0;for(;;)x++;}", K::candidate_timeout},
-      {"sleep", "c", kC + "int main(){sleep(100);}", K::candidate_timeout},
-      {"stops itself", "c", kC + "int main(){raise(SIGSTOP);puts(\"ok\");}", K::candidate_timeout},
-      {"CPU in children", "c", kC + "int main(){for(int i=0;i<4;i++)if(!fork())for(;;);for(;;)pause();}",
-       K::candidate_timeout},
-      {"ignores SIGXCPU", "c", kC + "int main(){signal(SIGXCPU,SIG_IGN);signal(SIGTERM,SIG_IGN);for(;;);}",
-       K::candidate_timeout},
-      {"memory", "c", kC + "int main(){for(;;)memset(malloc(1<<20),1,1<<20);}", K::candidate_memory},
-      {"memory in C++", "cpp",
-       "#include <vector>\nint main(){std::vector<char>v;for(;;)v.resize(v.size()+(1<<20),1);}",
-       K::candidate_memory},
-      {"memory in Python", "python", "x=[]\nwhile True: x.append(bytearray(1<<20))", K::candidate_memory},
-      {"huge allocation in Python", "python", "x=bytearray(1<<40)", K::candidate_memory},
-      {"memory over children", "c",
-       kC + "int main(){for(int i=0;i<8;i++)if(!fork()){memset(malloc(40<<20),1,40<<20);pause();}pause();}",
-       K::candidate_memory},
-      {"endless output", "c", kC + "int main(){for(;;)puts(\"ok ok ok ok ok ok ok\");}", K::candidate_output},
-      {"endless errors", "c", kC + "int main(){for(;;)fputs(\"ok ok ok ok ok ok ok\",stderr);}",
-       K::candidate_output},
-      {"big file", "c",
-       kC + "int main(){int f=open(\"x\",O_CREAT|O_WRONLY,0600);char b[65536];for(;;)write(f,b,65536);}",
-       K::candidate_output},
-      {"segmentation fault", "c", "int main(){*(volatile int*)0=1;}", K::candidate_crash},
-      {"abort", "c", kC + "int main(){abort();}", K::candidate_crash},
-      {"SIGKILL itself", "c", kC + "int main(){kill(getpid(),SIGKILL);}", K::candidate_crash},
-      {"stack overflow", "c",
-       "int f(int n){volatile char b[4096];b[0]=n;return f(n+1)+b[0];}int main(){return f(0);}",
-       K::candidate_crash},
-      {"right output, wrong status", "c", kC + "int main(){puts(\"ok\");return 3;}", K::candidate_crash},
-      {"division by zero", "python", "1/0", K::candidate_crash},
-      {"reads /etc/passwd", "python", "print(open('/etc/passwd').read())", K::candidate_crash},
-      {"compiler bomb", "cpp",
-       "template<int N>struct A{static constexpr int v=A<N-1>::v+A<N-2>::v+sizeof(A<N-1>);};int "
-       "main(){return A<100000>::v;}",
-       K::compile_error},
-      {"includes /etc/passwd", "c", "#include \"/etc/passwd\"\nint main(){}", K::compile_error},
-      {"includes an endless device", "c", "#include \"/dev/zero\"\nint main(){}", K::compile_error},
-  };
-  for (const Row& row : rows) {
-    const auto began = std::chrono::steady_clock::now();
-    const Verdict v = run(row.language, row.source);
-    EXPECT_EQ(v.kind, row.kind) << row.name << ": " << to_string(v.kind) << " " << v.reason << " "
-                                << v.evidence;
-    EXPECT_EQ(v.score, 0) << row.name;
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-    if (seconds > 5) std::cerr << row.name << " took " << seconds << " s\n";
-  }
-  EXPECT_TRUE(children().empty());
 }
 
 // Programs that try to reach out print what they got; every one must print exactly "ok".
@@ -341,7 +287,7 @@ TEST(Code, ProcessIsolation) {
     EXPECT_TRUE(v.kind == row.kind || (bomb && v.kind == K::candidate_timeout))
         << row.source << ": " << v.reason << " " << v.evidence;
     EXPECT_EQ(json::parse(v.evidence)["isolation"], "process");
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    const double seconds = seconds_since(began);
     if (seconds > 5) std::cerr << row.source << " took " << seconds << " s\n";
   }
   const Verdict v = run("python", "print(open('/etc/passwd').read())", "", "", json::object(), *weak);
@@ -390,6 +336,7 @@ TEST(Code, RecordsThatCannotBeRead) {
        {R"({"language": "c"})", R"({"language": "c", "tests": []})", R"({"language": "c", "tests": [{}]})",
         R"({"language": "c", "tests": [{"stdout": 1}]})", R"({"language": "c", "test_code": 1})",
         R"({"language": "c", "tests": [{"stdout": ""}], "limits": {"wall_s": -1}})",
+        R"({"language": "c", "tests": [{"stdout": ""}], "limits": {"cpu": 1}})",
         R"({"language": 1, "tests": [{"stdout": ""}]})", R"({"tests": [{"stdout": ""}]})"}) {
     GradeInput input;
     input.completion = "int main(){}";

@@ -94,7 +94,7 @@ std::string run_graded(const ContractCase& c, const std::string& input, const st
   GradeInput in;
   in.completion = c.source;
   in.record_json = record.dump();
-  const Verdict v = graders.with(c.options + "\n" + isolation).grade(in, false);
+  const Verdict v = graders.with(isolation + "\n" + c.options).grade(in, false);
   const std::string all = v.reason + " " + v.evidence;
   std::string wrong;
   if (to_string(v.kind) != c.verdict || v.score != c.score)

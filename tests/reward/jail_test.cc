@@ -79,6 +79,18 @@ TEST(Jail, WhatAJobIsGiven) {
   }
 }
 
+TEST(Jail, StandardFilesHaveTheirNames) {
+  Jail fallback({.isolation = Want::process, .read_only = {}, .warm = {}});
+  for (Jail* one : {&jail(), &fallback}) {
+    Job job;
+    job.stdin_data = "the input\n";
+    const Outcome o =
+        shell(*one, "cat /dev/stdin > /dev/stdout; echo bad | tee /dev/stderr; cat /dev/fd/0", job);
+    EXPECT_EQ(o.out, "the input\nbad\nthe input\n") << o.err;
+    EXPECT_EQ(o.err, "bad\n");
+  }
+}
+
 TEST(Jail, ARunSeesNothingOfTheOneBefore) {
   Jail one({});  // runs one after the other share its only cell
   const std::string leave =

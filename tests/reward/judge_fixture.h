@@ -10,16 +10,13 @@
 
 #include "reward/judge/judge.h"
 #include "tests/reward/fake_judge.h"
+#include "transport/base/measure.h"
 
 namespace cohort::judge_testing {
 
 using K = VerdictKind;
 using testing::HasSubstr, testing::Not;
 using Clock = std::chrono::steady_clock;
-
-inline double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 inline std::unique_ptr<Grader> make(const std::string& base_url, const std::string& more = "",
                                     const std::string& run = "run") {

@@ -1,7 +1,6 @@
 // Any bytes end soon, in bounded memory and stack, with a verdict that is the same every time.
 // COHORT_FUZZ_SECONDS=N runs the random part for so long instead of for a fixed number of rounds.
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
 #include <chrono>
 #include <cstdint>
@@ -13,6 +12,7 @@
 
 #include "reward/math/compare.h"
 #include "reward/math/math_grader.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
@@ -22,13 +22,6 @@ std::string repeat(const std::string& s, size_t n) {
   out.reserve(s.size() * n);
   for (size_t i = 0; i < n; ++i) out += s;
   return out;
-}
-
-double cpu_seconds() {
-  rusage r;
-  getrusage(RUSAGE_THREAD, &r);
-  return static_cast<double>(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
-         1e-6 * static_cast<double>(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
 }
 
 std::vector<std::string> bombs() {
@@ -126,13 +119,13 @@ TEST(MathFuzz, BombsEndAtOnce) {
   std::string slowest;
   for (const std::string& bomb : bombs()) {
     for (int form = 0; form < 4; ++form) {
-      const double began = cpu_seconds();
+      const double began = cpu_seconds(RUSAGE_THREAD);
       Verdict v;
       if (form == 0) v = grade_math("5", "\\boxed{" + bomb + "}", {});
       if (form == 1) v = grade_math(bomb, "\\boxed{(" + bomb + ")+10^{-60}}", {});
       if (form == 2) v = grade_math(bomb.substr(0, 3900), "The answer is " + bomb, {});
       if (form == 3) v = grade_math("(" + bomb + ")\\cdot 1", "\\boxed{2(" + bomb + ")-" + bomb + "}", {});
-      const double took = cpu_seconds() - began;
+      const double took = cpu_seconds(RUSAGE_THREAD) - began;
       EXPECT_LT(took, 2.0) << form << " " << bomb.substr(0, 80);
       if (took > worst) worst = took, slowest = std::to_string(form) + " " + bomb.substr(0, 60);
       if (form <= 1) {
@@ -151,11 +144,11 @@ TEST(MathFuzz, AMegabyteIsReadAtOnce) {
         std::string("answer: 1e5000. "), std::string("1,"), std::string("\\sqrt{"), std::string("</think>"),
         std::string("<answer>"), std::string("-"), std::string("\\"), std::string("w")}) {
     const std::string text = repeat(piece, 1000000 / piece.size());
-    const double began = cpu_seconds();
+    const double began = cpu_seconds(RUSAGE_THREAD);
     grade_math("5", text, {});
     grade_math("5", "\\boxed{" + text + "}", {});
     grade_math(text, "\\boxed{5}", {});
-    EXPECT_LT(cpu_seconds() - began, 2.0) << piece;
+    EXPECT_LT(cpu_seconds(RUSAGE_THREAD) - began, 2.0) << piece;
   }
   EXPECT_EQ(grade_math("5", "\\boxed{" + repeat("\\frac{1}{2}+", 80000) + "1}", {}).kind,
             VerdictKind::unknown);
@@ -337,9 +330,9 @@ TEST(MathFuzz, RandomTexts) {
   for (; seconds ? std::chrono::steady_clock::now() < end : rounds < 15000; ++rounds) {
     const std::string a = make.text(), b = rounds % 3 == 0 ? a : make.text();
     const std::string response = rounds % 2 ? "\\boxed{" + b + "}" : "The answer is " + b;
-    const double began = cpu_seconds();
+    const double began = cpu_seconds(RUSAGE_THREAD);
     const Verdict v = grade_math(a, response, {});
-    const double took = cpu_seconds() - began;
+    const double took = cpu_seconds(RUSAGE_THREAD) - began;
     worst = std::max(worst, took);
     EXPECT_LT(took, 2.0) << a << " | " << b;
     counts[v.kind == VerdictKind::passed ? 0 : v.kind == VerdictKind::failed ? 1 : 2]++;

@@ -26,7 +26,7 @@ std::vector<Pair> read_pairs(const std::string& file = "math_pairs.jsonl") {
   std::ifstream in(COHORT_SOURCE_DIR "/tests/reward/" + file);
   for (std::string line; std::getline(in, line);) {
     const nlohmann::json row = nlohmann::json::parse(line);
-    out.push_back({row["gold"], row["answer"], row["label"]});
+    out.push_back({row["gold"], row["answer"], row.value("label", "different")});
   }
   return out;
 }
@@ -67,6 +67,30 @@ TEST(MathPairs, AnswersAsTheyAreWritten) {
       EXPECT_NE(v.kind, K::failed) << p.gold << " | " << p.answer << ": " << v.reason;
     }
   }
+}
+
+// Answers that look alike, or are read alike by a careless reader, and are not the same: hedged choices, lists with another
+// multiplicity, names in another order, "3 fifths" for 3, |x+i|^2 for (x+i)^2 …
+TEST(MathPairs, TrapsNeverPass) {
+  const std::vector<Pair> pairs = read_pairs("math_traps.jsonl");
+  ASSERT_GT(pairs.size(), 600u);
+  for (const Pair& p : pairs) {
+    EXPECT_NE(boxed(p.gold, p.answer).kind, K::passed) << p.gold << " | " << p.answer;
+    EXPECT_NE(boxed(p.answer, p.gold).kind, K::passed) << p.answer << " | " << p.gold;
+  }
+}
+
+// Units and notations that may still be the same are never said to be different.
+TEST(MathPairs, WhatMayBeTheSameIsNotDifferent) {
+  for (const auto& [gold, answer] : std::vector<std::pair<std::string, std::string>>{
+           {"20^\\circ C", "68^\\circ F"},
+           {"273.15\\text{ K}", "0^\\circ C"},
+           {"\\pounds 5", "5\\text{ pounds}"},
+           {"1\\text{ year}", "365\\text{ days}"},
+           {"(10,3)", "C(10,3)"},
+           {"(0,1)\\cup(2,4)", "\\{(0,1),(2,3)\\}"},
+           {"[3,5]", "3\\text{ to }5"}})
+    EXPECT_NE(boxed(gold, answer).kind, K::failed) << gold << " | " << answer;
 }
 
 // Which side is the gold one matters only where a decimal stands for an exact value, and never for a pass.

@@ -129,6 +129,31 @@ TEST(Verify, JudgeProcessAndLanguageToo) {
   unlink(program.c_str());
 }
 
+TEST(Verify, OptionsOfAFileOrARunFile) {
+  const std::string file = testing::TempDir() + "/verify_options_" + std::to_string(getpid()) + ".toml";
+  const std::string program = R"({"id":1,"language":"sh","source":"echo 5","tests":[{"stdout":"5"}]})";
+  const std::string language = "name = \"sh\"\nsource = \"a\"\nrun = [\"sh\", \"{source}\"]\n";
+  auto with = [&](const std::string& text, const std::string& more = "") {
+    std::ofstream(file) << text;
+    return verify("code --options " + file + more, program);
+  };
+  EXPECT_EQ(lines(with("[[languages]]\n" + language).text).at(0)["verdict"], "passed");
+  EXPECT_EQ(
+      lines(
+          with(
+              "[[reward]]\nkind = \"math\"\n[[reward]]\nkind = \"code\"\nweight = 2\n[[reward.languages]]\n" +
+              language)
+              .text)
+          .at(0)["verdict"],
+      "passed");
+  EXPECT_EQ(with("[[languages]]\n" + language, " --set languages=[]").code, 1);  // --set has the last word
+  EXPECT_THAT(with("[[reward]]\nkind = \"math\"\n").text, HasSubstr("no [[reward]] of kind \"code\""));
+  EXPECT_THAT(with("[[reward]]\nkind = \"code\"\n[[reward]]\nkind = \"code\"\n").text,
+              HasSubstr("2 of kind"));
+  EXPECT_THAT(with("\nlanguge = \"c\"\n").text, HasSubstr(".toml:2: languge: no such key"));
+  unlink(file.c_str());
+}
+
 TEST(Verify, MistakesAreOneLineWithFileAndLine) {
   const Ran broken = verify("math", "{\"gold\":\"1\",\"response\":\"1\"}\nx\n");
   EXPECT_EQ(broken.code, 1);

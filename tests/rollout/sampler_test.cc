@@ -13,6 +13,7 @@
 #include <set>
 
 #include "transport/base/error.h"
+#include "transport/base/measure.h"
 
 namespace cohort {
 namespace {
@@ -259,7 +260,7 @@ TEST(Sample, LargeVocabularyIsFast) {
       std::vector<float> scratch = logits;
       const auto began = std::chrono::steady_clock::now();
       sample(scratch, p, uniform_at(1, 2, i, 0));
-      best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
+      best = std::min(best, seconds_since(began));
     }
     ::testing::Test::RecordProperty("microseconds", int(best * 1e6));
     std::printf("top_p %.2f top_k %d: %.0f us\n", c.top_p, c.top_k, best * 1e6);

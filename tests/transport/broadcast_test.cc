@@ -7,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "transport/base/measure.h"
 #include "transport/testing/fake_broadcast.h"
 #include "transport/weights.h"
 
@@ -17,10 +18,6 @@ using namespace std::chrono_literals;
 using testing::FakeBroadcaster;
 using testing::FakeNetwork;
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point t) {
-  return std::chrono::duration<double>(Clock::now() - t).count();
-}
 
 // A learner whose buffer "on the GPU" is host memory.
 struct Learner {

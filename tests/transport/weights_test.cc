@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "transport/base/error.h"
+#include "transport/base/measure.h"
 #include "transport/socket.h"
 #include "transport/wire.h"
 
@@ -22,10 +23,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point t) {
-  return std::chrono::duration<double>(Clock::now() - t).count();
-}
 
 std::shared_ptr<WeightSet> weights(Version version, int64_t rows, uint64_t seed = 0) {
   auto set = std::make_shared<WeightSet>();

@@ -9,11 +9,8 @@
 // wrong type or out of range: an error that names file, line and key), overrides single keys (--set
 // a.b=value), and writes the resolved values back as TOML with the doc strings as comments. Fields: bool,
 // int, int64_t, double, std::string, std::vector<std::string>, std::vector<double>, std::vector<int>, enums
-// with an `enum_names` overload, nested option structs, std::vector of nested structs ([[array of tables]]),
-// and TomlTable or std::vector<TomlTable> for tables whose keys only their reader knows. An enum has beside
-// it
-//   inline std::vector<std::pair<LossAggMode, const char*>> enum_names(LossAggMode) { return {{…,
-//   "token-mean"}, …}; }
+// with names (enum_names.h), nested option structs, std::vector of nested structs ([[array of tables]]),
+// and TomlTable or std::vector<TomlTable> for tables whose keys only their reader knows.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "transport/base/enum_names.h"
 #include "transport/base/error.h"
 
 namespace cohort {

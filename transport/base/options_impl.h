@@ -87,14 +87,13 @@ class OptionReader {
   void read_enum(const char* key, E& field) {
     auto name = table_.get_string(key);
     if (!name) return;
-    std::string known;
-    for (const auto& [value, text] : enum_names(field)) {
-      if (*name == text) {
-        field = value;
-        return;
-      }
-      known += (known.empty() ? "" : ", ") + std::string(text);
+    if (const auto value = value_named<E>(*name)) {
+      field = *value;
+      return;
     }
+    std::string known;
+    for (const auto& [value, text] : enum_names(field))
+      known += (known.empty() ? "" : ", ") + std::string(text);
     fail_usage("{} = \"{}\" must be one of {}", table_.where(key), *name, known);
   }
 
@@ -147,11 +146,9 @@ class OptionWriter {
       return value ? "true" : "false";
     else if constexpr (std::is_same_v<T, std::string>)
       return toml_quote(value);
-    else if constexpr (std::is_enum_v<T>) {
-      for (const auto& [v, text] : enum_names(value))
-        if (v == value) return toml_quote(text);
-      return "\"\"";
-    } else if constexpr (std::is_integral_v<T>)
+    else if constexpr (std::is_enum_v<T>)
+      return toml_quote(name_of(value));
+    else if constexpr (std::is_integral_v<T>)
       return std::to_string(value);
     else
       return toml_number(value);

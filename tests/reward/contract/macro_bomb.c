@@ -1,4 +1,4 @@
-#define A x, x, x, x, x, x, x, x
+#define A 0, 0, 0, 0, 0, 0, 0, 0
 #define B A, A, A, A, A, A, A, A
 #define C B, B, B, B, B, B, B, B
 #define D C, C, C, C, C, C, C, C
@@ -7,6 +7,5 @@
 #define G F, F, F, F, F, F, F, F
 #define H G, G, G, G, G, G, G, G
 #define I H, H, H, H, H, H, H, H
-int x;
 int a[] = {I, I, I, I, I, I, I, I};
 int main() {}

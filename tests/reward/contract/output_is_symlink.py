@@ -1,3 +1,3 @@
 import os
-os.symlink("/etc/passwd", "out")
+os.symlink("/usr/include/stdio.h", "out")  # which it can read, but did not write
 print("ok")

@@ -1,5 +1,10 @@
-template <int N>
+// Two instantiations in each, none deep enough for the compiler's own limit on depth: 2^60 of them.
+template <unsigned long Path, int Depth>
 struct A {
-  static constexpr int v = A<N - 1>::v + A<N - 2>::v + static_cast<int>(sizeof(A<N - 1>));
+  static constexpr unsigned v = A<2 * Path, Depth - 1>::v + A<2 * Path + 1, Depth - 1>::v;
 };
-int main() { return A<100000>::v; }
+template <unsigned long Path>
+struct A<Path, 0> {
+  static constexpr unsigned v = 1;
+};
+int main() { return A<1, 60>::v; }

@@ -19,6 +19,7 @@
 #include "rollout/model_runner.h"
 #include "tests/rollout/cuda_runner/test_weights.h"
 #include "transport/base/error.h"
+#include "transport/base/measure.h"
 #include "transport/nccl.h"
 #include "transport/weights.h"
 
@@ -27,10 +28,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point t) {
-  return std::chrono::duration<double>(Clock::now() - t).count();
-}
-
 #define NEEDS_TWO_GPUS()                                         \
   int count = 0;                                                 \
   if (cudaGetDeviceCount(&count) != cudaSuccess || count < 2) {  \

@@ -6,7 +6,7 @@ namespace cohort {
 namespace {
 
 enum class Mode { token_mean, seq_mean };
-inline std::vector<std::pair<Mode, const char*>> enum_names(Mode) {
+inline EnumNames<Mode> enum_names(Mode) {
   return {{Mode::token_mean, "token-mean"}, {Mode::seq_mean, "seq-mean"}};
 }
 
@@ -134,6 +134,12 @@ TEST(Options, SetOverridesAndCreates) {
 TEST(NearestName, OnlySlips) {
   EXPECT_EQ(nearest_name("temprature", {"top_p", "temperature"}), "temperature");
   EXPECT_EQ(nearest_name("zzz", {"top_p", "temperature"}), "");
+}
+
+TEST(Options, EnumsHaveTheirNames) {
+  EXPECT_STREQ(name_of(Mode::seq_mean), "seq-mean");
+  EXPECT_EQ(value_named<Mode>("token-mean"), Mode::token_mean);
+  EXPECT_EQ(value_named<Mode>("token_mean"), std::nullopt);
 }
 
 }  // namespace
