@@ -1,7 +1,8 @@
-// Four warps walk a split's pages by turns, each with its own ring of pages in shared memory (no block-wide
-// barrier in the loop) and its own running softmax; they are merged at the end. Query heads are the 16 rows of the
+// Four warps walk a split's pages by turns, each with its own ring of half pages, keys and values by turns, in shared memory (no
+// block-wide barrier in the loop) and its own running softmax; they are merged at the end. Query heads are the 16 rows of the
 // matrix instructions, a page is its 16 columns. Pages of earlier tokens are on their way before the QKV product that this
-// kernel depends on has finished.
+// kernel depends on has finished. How many halves the ring has changes no result: few for many blocks, so that four are on a
+// multiprocessor and 256 sequences of two heads fill the chip once, more where there are few.
 #include "kernels/decode_attention.h"
 #include "kernels/qkv_head.cuh"
 
@@ -11,11 +12,10 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kRows = 16;
 
-template <int kDim>
+template <int kDim, int kHalves>
 struct Shared {
-  static constexpr int kPage = kPageTokens * kDim * 2;  // bytes of one head's keys
-  static constexpr int kStages = kDim > 64 ? 2 : 3;     // three or four blocks fit on a multiprocessor
-  static constexpr int kRing = kWarps * kStages * 2 * kPage;
+  static constexpr int kHalf = kPageTokens * kDim * 2;  // bytes of one head's keys
+  static constexpr int kRing = kWarps * kHalves * kHalf;
   static constexpr int kQuery = kRows * kDim * 2;
   static constexpr int kNew = 2 * kDim * 2;                       // the new key and value
   static constexpr int kMerge = kWarps * kRows * (kDim + 2) * 4;  // over the ring, when it is drained
@@ -90,17 +90,15 @@ __device__ void merge_splits(const DecodeAttentionParams& p, int64_t first_head,
   }
 }
 
-template <int kDim>
-__global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4)
-    decode_attention_kernel(DecodeAttentionParams p) {
+template <int kDim, int kHalves, int kBlocks>
+__global__ void __launch_bounds__(kWarps * 32, kBlocks) decode_attention_kernel(DecodeAttentionParams p) {
   constexpr int kChunks = kDim / 8;  // 16-byte chunks a token
   constexpr int kPairs = kDim > 64 ? 2 : 1;
   constexpr int kSteps = kDim / 16;
-  constexpr int kPage = Shared<kDim>::kPage, kStages = Shared<kDim>::kStages;
+  using S = Shared<kDim, kHalves>;
   extern __shared__ __align__(128) unsigned char shared[];
-  unsigned char* query =
-      shared + (Shared<kDim>::kRing > Shared<kDim>::kMerge ? Shared<kDim>::kRing : Shared<kDim>::kMerge);
-  bf16* fresh = reinterpret_cast<bf16*>(query + Shared<kDim>::kQuery);
+  unsigned char* query = shared + (S::kRing > S::kMerge ? S::kRing : S::kMerge);
+  bf16* fresh = reinterpret_cast<bf16*>(query + S::kQuery);
   __shared__ int last_block;
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -115,26 +113,23 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4)
   const int first_page = begin / kPageTokens, pages = (end - begin + kPageTokens - 1) / kPageTokens;
   const int32_t* table = p.kv.table + slot * p.kv.table_stride + first_page;
 
-  unsigned char* ring = shared + warp * kStages * 2 * kPage;
+  unsigned char* ring = shared + warp * kHalves * S::kHalf;
   const int mine = pages > warp ? (pages - warp + kWarps - 1) / kWarps : 0;
   const int32_t my_page = lane < mine ? table[warp + lane * kWarps] : 0;  // of this warp's page number `lane`
-  auto fetch = [&](int i) {                                               // this warp's i-th page
-    const int32_t page = __shfl_sync(0xffffffffu, my_page, i);
-    unsigned char* to = ring + (i % kStages) * 2 * kPage;
-#pragma unroll
-    for (int value = 0; value < 2; ++value) {
-      const bf16* from = p.kv.head(page, value, kv_head);
+  // This warp's i-th half page, an even one keys, into a place of the ring; a group of copies also where there is none.
+  const auto fetch = [&](int i, int place) {
+    const int32_t page = __shfl_sync(0xffffffffu, my_page, i / 2 % 32);
+    if (i < 2 * mine) {
+      const bf16* from = p.kv.head(page, i % 2, kv_head);
 #pragma unroll
       for (int c = lane; c < kPageTokens * kChunks; c += 32)
-        copy_16(shared_address(to + value * kPage + swizzled<kChunks>(c / kChunks, c % kChunks)),
+        copy_16(shared_address(ring + place * S::kHalf + swizzled<kChunks>(c / kChunks, c % kChunks)),
                 from + c * 8);
     }
+    copy_commit();
   };
 #pragma unroll
-  for (int i = 0; i < kStages; ++i) {
-    if (i < mine) fetch(i);
-    copy_commit();
-  }
+  for (int i = 0; i < kHalves; ++i) fetch(i, i);
   for (int c = threadIdx.x; c < (kRows - group) * kChunks; c += kWarps * 32)  // rows that are no heads
     *reinterpret_cast<uint4*>(query + swizzled<kChunks>(group + c / kChunks, c % kChunks)) =
         uint4{0, 0, 0, 0};
@@ -181,31 +176,33 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4)
   }
   __syncthreads();
 
-  uint32_t q[kSteps][4];
+  // With 128 a head there are no registers for all of the queries.
+  constexpr bool kKeep = kDim <= 64;
+  uint32_t q[kKeep ? kSteps : 1][4];
+  const auto load_query = [&](int k) {
+    load_matrix_4(shared_address(query + swizzled<kChunks>(lane % 16, 2 * k + lane / 16)), q[kKeep ? k : 0]);
+  };
+  if constexpr (kKeep)
 #pragma unroll
-  for (int k = 0; k < kSteps; ++k)
-    load_matrix_4(shared_address(query + swizzled<kChunks>(lane % 16, 2 * k + lane / 16)), q[k]);
+    for (int k = 0; k < kSteps; ++k) load_query(k);
 
   constexpr float kLog2e = 1.4426950408889634f;
   const float scale = p.scale * kLog2e;
   float top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};  // of matrix rows lane / 4 and lane / 4 + 8
   float out[kDim / 8][4] = {};
+  int place = 0;  // in the ring
+  const auto next_place = [&] { place = place + 1 == kHalves ? 0 : place + 1; };
   for (int i = 0; i < mine; ++i) {
-    copy_wait<kStages - 1>();
+    copy_wait<kHalves - 1>();
     __syncwarp();
-    unsigned char* keys = ring + (i % kStages) * 2 * kPage;
-    unsigned char* values = keys + kPage;
+    unsigned char* keys = ring + place * S::kHalf;
     const int page = warp + i * kWarps;
-    if (has_new && page == pages - 1) {  // this page was fetched before its newest token was there
-      for (int c = lane; c < 2 * kChunks; c += 32) {
-        unsigned char* to =
-            (c < kChunks ? keys : values) + swizzled<kChunks>(position % kPageTokens, c % kChunks);
-        *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(fresh + c * 8);
-      }
-      // behind it lies whatever the page held before, NaN perhaps: 0 * NaN is not 0
-      for (int t = position % kPageTokens + 1; t < kPageTokens; ++t)
-        for (int c = lane; c < kChunks; c += 32)
-          *reinterpret_cast<uint4*>(values + swizzled<kChunks>(t, c)) = uint4{0, 0, 0, 0};
+    // This page was fetched before its newest token was there.
+    const bool newest = has_new && page == pages - 1;
+    if (newest) {
+      for (int c = lane; c < kChunks; c += 32)
+        *reinterpret_cast<uint4*>(keys + swizzled<kChunks>(position % kPageTokens, c)) =
+            *reinterpret_cast<const uint4*>(fresh + c * 8);
       __syncwarp();
     }
     float s[2][4] = {};
@@ -214,9 +211,13 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4)
       uint32_t b[4];
       load_matrix_4(
           shared_address(keys + swizzled<kChunks>((lane / 16) * 8 + lane % 8, 2 * k + (lane / 8) % 2)), b);
-      multiply(s[0], q[k], b[0], b[1]);
-      multiply(s[1], q[k], b[2], b[3]);
+      if constexpr (!kKeep) load_query(k);
+      multiply(s[0], q[kKeep ? k : 0], b[0], b[1]);
+      multiply(s[1], q[kKeep ? k : 0], b[2], b[3]);
     }
+    __syncwarp();  // all lanes are done with the keys before their place is filled again
+    fetch(2 * i + kHalves, place);
+    next_place();
     const int left = end - begin - page * kPageTokens;  // tokens of this page
     float best[2] = {top[0], top[1]};
 #pragma unroll
@@ -248,6 +249,19 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4)
         s[n][j] = exp2f(s[n][j] - top[j >> 1]);
         total[j >> 1] += s[n][j];
       }
+    copy_wait<kHalves - 1>();
+    __syncwarp();
+    unsigned char* values = ring + place * S::kHalf;
+    if (newest) {
+      for (int c = lane; c < kChunks; c += 32)
+        *reinterpret_cast<uint4*>(values + swizzled<kChunks>(position % kPageTokens, c)) =
+            *reinterpret_cast<const uint4*>(fresh + kDim + c * 8);
+      // behind it lies whatever the page held before, NaN perhaps: 0 * NaN is not 0
+      for (int t = position % kPageTokens + 1; t < kPageTokens; ++t)
+        for (int c = lane; c < kChunks; c += 32)
+          *reinterpret_cast<uint4*>(values + swizzled<kChunks>(t, c)) = uint4{0, 0, 0, 0};
+      __syncwarp();
+    }
     const uint32_t weights[4] = {pack(s[0][0], s[0][1]), pack(s[0][2], s[0][3]), pack(s[1][0], s[1][1]),
                                  pack(s[1][2], s[1][3])};
 #pragma unroll
@@ -258,9 +272,9 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4)
       multiply(out[n], weights, b[0], b[1]);
       multiply(out[n + 1], weights, b[2], b[3]);
     }
-    __syncwarp();  // all lanes are done with this page's place before it is filled again
-    if (i + kStages < mine) fetch(i + kStages);
-    copy_commit();
+    __syncwarp();
+    fetch(2 * i + 1 + kHalves, place);
+    next_place();
   }
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -319,29 +333,31 @@ __global__ void __launch_bounds__(kWarps * 32, kDim > 64 ? 3 : 4)
   merge_splits<kDim>(p, int64_t(row_index) * p.heads + kv_head * group, group, splits, merge);
 }
 
-template <int kDim>
+template <int kDim, int kHalves, int kBlocks>
 void run(const DecodeAttentionParams& p, cudaStream_t stream, bool early) {
-  constexpr int bytes = Shared<kDim>::kBytes;
+  constexpr int bytes = Shared<kDim, kHalves>::kBytes;
   static const bool raised = [] {
-    CUDA_CHECK(cudaFuncSetAttribute(decode_attention_kernel<kDim>,
+    CUDA_CHECK(cudaFuncSetAttribute(decode_attention_kernel<kDim, kHalves, kBlocks>,
                                     cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
     return true;
   }();
   (void)raised;
-  launch(decode_attention_kernel<kDim>, dim3(unsigned(p.kv.kv_heads), unsigned(p.count), unsigned(p.splits)),
-         kWarps * 32, bytes, stream, early, p);
+  launch(decode_attention_kernel<kDim, kHalves, kBlocks>,
+         dim3(unsigned(p.kv.kv_heads), unsigned(p.count), unsigned(p.splits)), kWarps * 32, bytes, stream,
+         early, p);
 }
 
 }  // namespace
 
 void decode_attention(const DecodeAttentionParams& p, cudaStream_t stream, bool early) {
+  const bool few = int64_t(p.count) * p.kv.kv_heads * p.splits <= 264;  // two a multiprocessor
   switch (p.kv.head_dim) {
     case 32:
-      return run<32>(p, stream, early);
+      return run<32, 6, 4>(p, stream, early);
     case 64:
-      return run<64>(p, stream, early);
+      return few ? run<64, 8, 2>(p, stream, early) : run<64, 6, 4>(p, stream, early);
     case 128:
-      return run<128>(p, stream, early);
+      return few ? run<128, 6, 2>(p, stream, early) : run<128, 3, 4>(p, stream, early);
     default:
       call_failed("head_dim must be 32, 64 or 128", "decode_attention", __FILE__, __LINE__);
   }

@@ -1,6 +1,8 @@
-// What hopper_gemm.cu does with a tile of sums: out of registers into shared memory, column after column (a column of the
-// tile is a row of x), then together with the other blocks of the cluster into what GemmOut asks for.
+// What the products do with a tile of sums that lies in shared memory, column after column (a column of the tile is a row of
+// x): together with the other blocks of the cluster into what GemmOut asks for.
 #pragma once
+
+#include <type_traits>
 
 #include "kernels/hopper.cuh"
 #include "kernels/hopper_gemm.h"
@@ -8,13 +10,13 @@
 
 namespace cohort::cuda {
 
-template <int kGroups, int kColumns, GemmOut kOut>
+// kThreads multiply, kScaleWarps make the rows' factors.
+template <int kThreads, int kRows, int kColumns, GemmOut kOut, int kPitch, int kScaleWarps = 1>
 struct Epilogue {
-  static constexpr int kThreads = kGroups * 128, kRows = kGroups * 64;
-  static constexpr int kPitch = kRows + 4;  // floats: a warp's eight rows of four columns are in different banks
   static constexpr int kRun = kRows / 4;           // threads that share a column, four rows each
   static constexpr int kAtOnce = kThreads / kRun;  // columns
   static constexpr int kBytes = kColumns * kPitch * 4;
+  static constexpr int kMeet = kThreads + 32 * kScaleWarps;
 
   const HopperGemmParams& p;
   const int row0, column0;  // of w and of x
@@ -30,14 +32,18 @@ struct Epilogue {
   __device__ __forceinline__ static void barrier() {
     asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
   }
-  // The same and a warp more, which arrives and does not wait.
+  // The same and the warps of make_scales(), which arrive and do not wait.
   __device__ __forceinline__ static void barrier_with_scales() {
-    asm volatile("bar.sync 2, %0;" ::"n"(kThreads + 32) : "memory");
+    asm volatile("bar.sync 2, %0;" ::"n"(kMeet) : "memory");
   }
-  // By a warp of its own, while others multiply: the rows' 1 / rms, as row_scale(), for all columns at once.
-  __device__ __forceinline__ static void make_scales(const HopperGemmParams& p, int column0, float* scales) {
-    constexpr int kEach = kColumns / 32, kParts = kColumns > 64 ? 8 : 16;  // under way at once
-    const int lane = threadIdx.x % 32;
+  // By warps of their own, while others multiply: the rows' 1 / rms, as row_scale(), for all columns at once.
+  __device__ __forceinline__ static void make_scales(const HopperGemmParams& p, int column0, float* scales,
+                                                     int scale_warp = 0) {
+    constexpr int kEach = kColumns / 32 / kScaleWarps,
+                  kParts = kScaleWarps > 1 ? 16 / kEach
+                           : kColumns > 64 ? 8
+                                           : 16;  // under way at once
+    const int lane = int(threadIdx.x) % 32 + scale_warp * 32 * kEach;
     float sums[kEach] = {};
     if (kOut != GemmOut::residual && p.scale.squares)
       for (int first = 0; first < p.scale.parts; first += kParts) {
@@ -58,13 +64,13 @@ struct Epilogue {
 #pragma unroll
     for (int e = 0; e < kEach; ++e)
       scales[lane + 32 * e] = p.scale.squares ? rsqrtf(sums[e] / float(p.scale.width) + p.scale.eps) : 1.0f;
-    asm volatile("bar.arrive 2, %0;" ::"n"(kThreads + 32) : "memory");
+    asm volatile("bar.arrive 2, %0;" ::"n"(kMeet) : "memory");
   }
   __device__ __forceinline__ int column_at(int i) const {
     return first + i * kAtOnce + thread / kRun;
   }
   __device__ __forceinline__ bool mine(int column) const {
-    return column - first < count && n < p.n;
+    return column - first < count && n < p.n && (kThreads % kRun == 0 || thread < kAtOnce * kRun);
   }
   __device__ __forceinline__ uint2* residual_at(int column) const {
     return reinterpret_cast<uint2*>(static_cast<bf16*>(p.out) + int64_t(column0 + column) * p.n + n);
@@ -87,21 +93,14 @@ struct Epilogue {
     }
   }
 
-  // d: see Multiply. All blocks of the cluster, whose products are done.
-  __device__ __forceinline__ void finish(const float (&d)[kColumns / 2], float* tile, const float* scales) {
-    barrier_with_scales();  // nobody multiplies what lies there
-    const int warp = thread / 32, lane = thread % 32;
-#pragma unroll
-    for (int j = 0; j < kColumns / 8; ++j)
-#pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        float* to = tile + (j * 8 + lane % 4 * 2 + c) * kPitch + warp * 16 + lane / 4;
-        to[0] = d[4 * j + c], to[8] = d[4 * j + 2 + c];
-      }
+  // By all blocks of the cluster, whose sums are in their tiles.
+  __device__ __forceinline__ void finish(const float* tile, const float* scales) {
     barrier();
     if (p.splits > 1) cluster_barrier();
-    if constexpr (kOut == GemmOut::rows) put_rows(tile, scales);
-    if constexpr (kOut == GemmOut::residual) put_residual(tile);
+    if constexpr (kOut == GemmOut::rows)
+      by_splits([&](auto splits) { put_rows<decltype(splits)::value>(tile, scales); });
+    if constexpr (kOut == GemmOut::residual)
+      by_splits([&](auto splits) { put_residual<decltype(splits)::value>(tile); });
     if constexpr (kOut == GemmOut::swiglu) put_swiglu(tile, scales);
     if constexpr (kOut == GemmOut::logits) {
       if (p.out) put_logits(tile, scales);
@@ -110,66 +109,99 @@ struct Epilogue {
     if (p.splits > 1) cluster_barrier();  // others may still read here
   }
 
-  // Four sums of a column, the splits in their order.
-  __device__ __forceinline__ void sum_at(const float* tile, int column, float (&sum)[4]) const {
-    const float* at = tile + column * kPitch + local;
-    float4 total = {};
-    if (p.splits == 1) {
-      total = *reinterpret_cast<const float4*>(at);
-    } else {
-      float4 part[kMostGemmSplits];
+  // Four sums each of columns `first`, `first + kAtOnce`, …, the splits (at most kSplits) in their order; all loads are under way
+  // before the first is used.
+  template <int kSplits, int kColumnsEach>
+  __device__ __forceinline__ void sums_at(const float* tile, int first,
+                                          float (&sums)[kColumnsEach][4]) const {
+    float4 part[kColumnsEach][kSplits];
 #pragma unroll
-      for (int s = 0; s < kMostGemmSplits; ++s)
-        part[s] = s < p.splits ? load_peer(peer_address(shared_address(at), s)) : float4{};
+    for (int u = 0; u < kColumnsEach; ++u) {
+      const float* at = tile + min(first + u * kAtOnce, kColumns - 1) * kPitch + local;
 #pragma unroll
-      for (int s = 0; s < kMostGemmSplits; ++s)
-        total.x += part[s].x, total.y += part[s].y, total.z += part[s].z, total.w += part[s].w;
+      for (int s = 0; s < kSplits; ++s)
+        part[u][s] = kSplits == 1   ? *reinterpret_cast<const float4*>(at)
+                     : s < p.splits ? load_peer(peer_address(shared_address(at), s))
+                                    : float4{};
     }
-    sum[0] = total.x, sum[1] = total.y, sum[2] = total.z, sum[3] = total.w;
+#pragma unroll
+    for (int u = 0; u < kColumnsEach; ++u) {
+      float4 total = {};
+#pragma unroll
+      for (int s = 0; s < kSplits; ++s)
+        total.x += part[u][s].x, total.y += part[u][s].y, total.z += part[u][s].z, total.w += part[u][s].w;
+      sums[u][0] = total.x, sums[u][1] = total.y, sums[u][2] = total.z, sums[u][3] = total.w;
+    }
+  }
+  // put(std::integral_constant<int, kSplits>) with the splits there are, or a few more.
+  template <class Put>
+  __device__ __forceinline__ void by_splits(Put put) const {
+    if (p.splits == 1)
+      put(std::integral_constant<int, 1>{});
+    else if (p.splits == 2)
+      put(std::integral_constant<int, 2>{});
+    else if (p.splits <= 4)
+      put(std::integral_constant<int, 4>{});
+    else
+      put(std::integral_constant<int, kMostGemmSplits>{});
   }
 
+  template <int kSplits>
   __device__ __forceinline__ void put_rows(const float* tile, const float* scales) {
+    constexpr int kEach = kSplits == 8 ? 1 : kSplits == 4 ? 2 : 4;
     float b[4];
     widen(bias, b);
-    for (int i = 0; i * kAtOnce < count; ++i) {
-      const int column = column_at(i);
-      if (!mine(column)) continue;
-      float v[4];
-      sum_at(tile, column, v);
+    for (int base = 0; base * kAtOnce < count; base += kEach) {
+      float v[kEach][4];
+      sums_at<kSplits>(tile, column_at(base), v);
 #pragma unroll
-      for (int j = 0; j < 4; ++j) v[j] = v[j] * scales[column] + b[j];
-      *residual_at(column) = uint2{pack(v[0], v[1]), pack(v[2], v[3])};
+      for (int u = 0; u < kEach; ++u) {
+        const int column = column_at(base + u);
+        if (!mine(column)) continue;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) v[u][j] = v[u][j] * scales[column] + b[j];
+        *residual_at(column) = uint2{pack(v[u][0], v[u][1]), pack(v[u][2], v[u][3])};
+      }
     }
   }
 
+  template <int kSplits>
   __device__ __forceinline__ void put_residual(const float* tile) {
+    constexpr int kEach = kSplits == 8 ? 1 : kSplits == 4 ? 2 : 4;
+    static_assert(kAhead % kEach == 0);
     float b[4], weight[4];
     widen(bias, b), widen(norm, weight);
     for (int base = 0; base * kAtOnce < count; base += kAhead)
 #pragma unroll
-      for (int u = 0; u < kAhead; ++u) {
-        const int column = column_at(base + u), later = column_at(base + u + kAhead);
-        float squares = 0;
-        if (mine(column)) {
-          float v[4], was[4];
-          widen(old[u], was);
-          if (mine(later)) old[u] = *residual_at(later);
-          sum_at(tile, column, v);
+      for (int begin = 0; begin < kAhead; begin += kEach) {
+        if ((base + begin) * kAtOnce >= count) break;
+        float sums[kEach][4];
+        sums_at<kSplits>(tile, column_at(base + begin), sums);
 #pragma unroll
-          for (int j = 0; j < 4; ++j) v[j] = was[j] + (v[j] + b[j]);
-          const uint2 now = {pack(v[0], v[1]), pack(v[2], v[3])};
-          *residual_at(column) = now;
-          widen(now, v);
+        for (int u = begin; u < begin + kEach; ++u) {
+          const int column = column_at(base + u), later = column_at(base + u + kAhead);
+          float squares = 0;
+          if (mine(column)) {
+            float(&v)[4] = sums[u - begin];
+            float was[4];
+            widen(old[u], was);
+            if (mine(later)) old[u] = *residual_at(later);
 #pragma unroll
-          for (int j = 0; j < 4; ++j) squares += v[j] * v[j];
-          if (p.norm)
-            *reinterpret_cast<uint2*>(p.scaled + int64_t(column0 + column) * p.n + n) =
-                uint2{pack(v[0] * weight[0], v[1] * weight[1]), pack(v[2] * weight[2], v[3] * weight[3])};
+            for (int j = 0; j < 4; ++j) v[j] = was[j] + (v[j] + b[j]);
+            const uint2 now = {pack(v[0], v[1]), pack(v[2], v[3])};
+            *residual_at(column) = now;
+            widen(now, v);
+#pragma unroll
+            for (int j = 0; j < 4; ++j) squares += v[j] * v[j];
+            if (p.norm)
+              *reinterpret_cast<uint2*>(p.scaled + int64_t(column0 + column) * p.n + n) =
+                  uint2{pack(v[0] * weight[0], v[1] * weight[1]), pack(v[2] * weight[2], v[3] * weight[3])};
+          }
+#pragma unroll
+          for (int o = 8; o > 0; o >>= 1) squares += __shfl_xor_sync(0xffffffffu, squares, o);
+          if (p.norm && local % 64 == 0 && mine(column))
+            p.squares[int64_t(n / 64) * p.m + column0 + column] = squares;
         }
-#pragma unroll
-        for (int o = 8; o > 0; o >>= 1) squares += __shfl_xor_sync(0xffffffffu, squares, o);
-        if (p.norm && local % 64 == 0 && mine(column))
-          p.squares[int64_t(n / 64) * p.m + column0 + column] = squares;
       }
   }
 
@@ -200,8 +232,8 @@ struct Epilogue {
     for (int i = 0; i < kColumns / kAtOnce; ++i) {
       const int column = column_at(i);
       if (!mine(column)) continue;
-      float v[4];
-      sum_at(tile, column, v);
+      const float4 sum = *reinterpret_cast<const float4*>(tile + column * kPitch + local);
+      float v[4] = {sum.x, sum.y, sum.z, sum.w};
       float* to = static_cast<float*>(p.out) + int64_t(column0 + column) * p.stride + n;
 #pragma unroll
       for (int j = 0; j < 4; ++j) v[j] *= scales[column];

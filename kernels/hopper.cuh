@@ -52,6 +52,17 @@ __device__ __forceinline__ float4 load_peer(uint32_t address) {
   return v;
 }
 
+// ---- Registers -------------------------------------------------------------------------------------------------------
+// By all four warps of a warpgroup: how many registers its threads have from here on.
+template <int kCount>
+__device__ __forceinline__ void more_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+template <int kCount>
+__device__ __forceinline__ void fewer_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+
 // ---- Tiled copies ----------------------------------------------------------------------------------------------------
 // The box of `map` at (column, row) into shared memory; `barrier` counts its bytes.
 __device__ __forceinline__ void copy_tile(uint32_t to, const CUtensorMap* map, uint32_t barrier, int column,
@@ -100,58 +111,49 @@ __device__ __forceinline__ void multiply_wait() {
 }
 
 #define OUT_4(i) "+f"(d[i]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3])
-#define OUT_16(i) OUT_4(i), OUT_4((i) + 4), OUT_4((i) + 8), OUT_4((i) + 12)
+#define OUT_8(i) OUT_4(i), OUT_4((i) + 4)
+#define OUT_16(i) OUT_8(i), OUT_8((i) + 8)
+#define OUT_32(i) OUT_16(i), OUT_16((i) + 16)
+#define NAMES_0 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define NAMES_16 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define NAMES_32 "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define NAMES_48 "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define NAMES_64 "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
+#define NAMES_80 "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define NAMES_96 "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
+#define NAMES_112 \
+  "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+#define NAMES_8_64 "%64, %65, %66, %67, %68, %69, %70, %71"
 // d (64 x kColumns, fp32) = a (64 x 16) * b (kColumns x 16)^T, plus d where accumulate. d[4 j + 2 r + c] of a thread is row
 // 16 * warp + lane / 4 + 8 r, column 8 j + lane % 4 * 2 + c.
 template <int kColumns>
 struct Multiply;
-template <>
-struct Multiply<64> {
-  static __device__ __forceinline__ void run(float (&d)[32], uint64_t a, uint64_t b, int accumulate) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-        "}, %32, %33, p, 1, 1, 0, 0;\n}\n"
-        : OUT_16(0), OUT_16(16)
-        : "l"(a), "l"(b), "r"(accumulate));
+// names: of the kColumns / 2 sums; a, b, accumulate: the operands behind them
+#define MULTIPLY(columns, names, a_name, b_name, accumulate_name, ...)                            \
+  template <>                                                                                     \
+  struct Multiply<columns> {                                                                      \
+    static __device__ __forceinline__ void run(float (&d)[columns / 2], uint64_t a, uint64_t b,   \
+                                               int accumulate) {                                  \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " accumulate_name                            \
+                   ", 0;\nwgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.bf16.bf16 {" names \
+                   "}, " a_name ", " b_name ", p, 1, 1, 0, 0;\n}\n"                               \
+                   : __VA_ARGS__                                                                  \
+                   : "l"(a), "l"(b), "r"(accumulate));                                            \
+    }                                                                                             \
   }
-};
-template <>
-struct Multiply<128> {
-  static __device__ __forceinline__ void run(float (&d)[64], uint64_t a, uint64_t b, int accumulate) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-        "}, %64, %65, p, 1, 1, 0, 0;\n}\n"
-        : OUT_16(0), OUT_16(16), OUT_16(32), OUT_16(48)
-        : "l"(a), "l"(b), "r"(accumulate));
-  }
-};
-template <>
-struct Multiply<256> {
-  static __device__ __forceinline__ void run(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
-        "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
-        "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
-        "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
-        "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
-        "}, %128, %129, p, 1, 1, 0, 0;\n}\n"
-        : OUT_16(0), OUT_16(16), OUT_16(32), OUT_16(48), OUT_16(64), OUT_16(80), OUT_16(96), OUT_16(112)
-        : "l"(a), "l"(b), "r"(accumulate));
-  }
-};
+MULTIPLY(64, NAMES_0 ", " NAMES_16, "%32", "%33", "%34", OUT_32(0));
+MULTIPLY(128, NAMES_0 ", " NAMES_16 ", " NAMES_32 ", " NAMES_48, "%64", "%65", "%66", OUT_32(0), OUT_32(32));
+MULTIPLY(144, NAMES_0 ", " NAMES_16 ", " NAMES_32 ", " NAMES_48 ", " NAMES_8_64, "%72", "%73", "%74",
+         OUT_32(0), OUT_32(32), OUT_8(64));
+MULTIPLY(160, NAMES_0 ", " NAMES_16 ", " NAMES_32 ", " NAMES_48 ", " NAMES_64, "%80", "%81", "%82", OUT_32(0),
+         OUT_32(32), OUT_16(64));
+MULTIPLY(192, NAMES_0 ", " NAMES_16 ", " NAMES_32 ", " NAMES_48 ", " NAMES_64 ", " NAMES_80, "%96", "%97",
+         "%98", OUT_32(0), OUT_32(32), OUT_32(64));
+MULTIPLY(256,
+         NAMES_0 ", " NAMES_16 ", " NAMES_32 ", " NAMES_48 ", " NAMES_64 ", " NAMES_80 ", " NAMES_96
+                 ", " NAMES_112,
+         "%128", "%129", "%130", OUT_32(0), OUT_32(32), OUT_32(64), OUT_32(96));
+#undef MULTIPLY
 // d (64 x kColumns, fp32) += a (64 x 16, in registers as a fragment of the smaller instructions) * b (16 x kColumns), whose rows
 // lie one after the other: column_descriptor().
 template <int kColumns>
@@ -159,30 +161,33 @@ struct MultiplyTransposed;
 template <>
 struct MultiplyTransposed<64> {
   static __device__ __forceinline__ void run(float (&d)[32], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-        "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;\n"
-        : OUT_16(0), OUT_16(16)
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" NAMES_0 ", " NAMES_16
+                 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;\n"
+                 : OUT_16(0), OUT_16(16)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
   }
 };
 template <>
 struct MultiplyTransposed<128> {
   static __device__ __forceinline__ void run(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-        "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"
-        : OUT_16(0), OUT_16(16), OUT_16(32), OUT_16(48)
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" NAMES_0 ", " NAMES_16 ", " NAMES_32
+                 ", " NAMES_48 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"
+                 : OUT_16(0), OUT_16(16), OUT_16(32), OUT_16(48)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
   }
 };
 #undef OUT_4
+#undef OUT_8
 #undef OUT_16
+#undef OUT_32
+#undef NAMES_0
+#undef NAMES_16
+#undef NAMES_32
+#undef NAMES_48
+#undef NAMES_64
+#undef NAMES_80
+#undef NAMES_96
+#undef NAMES_112
+#undef NAMES_8_64
 
 }  // namespace cohort::cuda

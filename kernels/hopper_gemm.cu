@@ -2,11 +2,12 @@
 #include <array>
 
 #include "kernels/gemm_epilogue.cuh"
+#include "kernels/hopper_gemm_wide.h"
 
 namespace cohort::cuda {
 namespace {
 
-constexpr int kStep = 64;  // of k: one swizzled row of 128 bytes
+constexpr int kStep = kGemmStep;
 
 template <int kGroups, int kColumns, int kStages>
 struct Ring {
@@ -22,7 +23,8 @@ __global__ void __launch_bounds__(kGroups * 128 + 64)
                        const __grid_constant__ CUtensorMap inputs, const __grid_constant__ HopperGemmParams p,
                        const int k_split) {
   using R = Ring<kGroups, kColumns, kStages>;
-  using E = Epilogue<kGroups, kColumns, kOut>;
+  // The pitch: a warp's eight rows of four columns are in different banks.
+  using E = Epilogue<kGroups * 128, kGroups * 64, kColumns, kOut, kGroups * 64 + 4>;
   static_assert(E::kBytes <= kStages * R::kStage);
   extern __shared__ unsigned char raw[];
   __shared__ __align__(8) uint64_t barriers[2 * kStages];
@@ -98,12 +100,16 @@ __global__ void __launch_bounds__(kGroups * 128 + 64)
     }
   }
   multiply_wait<0>();
-  epilogue.finish(d, reinterpret_cast<float*>(raw + (ring - shared_address(raw))), scales);
-}
-
-int split_length(int k, int splits) {
-  const int steps = (k + kStep - 1) / kStep;
-  return (steps + splits - 1) / splits * kStep;
+  float* tile = reinterpret_cast<float*>(raw + (ring - shared_address(raw)));
+  E::barrier_with_scales();  // nobody multiplies what lies there
+#pragma unroll
+  for (int j = 0; j < kColumns / 8; ++j)
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      float* to = tile + (j * 8 + lane % 4 * 2 + c) * (kGroups * 64 + 4) + warp * 16 + lane / 4;
+      to[0] = d[4 * j + c], to[8] = d[4 * j + 2 + c];
+    }
+  epilogue.finish(tile, scales);
 }
 
 template <int kGroups, int kColumns, int kStages, GemmOut kOut>
@@ -120,7 +126,7 @@ void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
                   unsigned(p.splits));
   launch_cluster(kernel, grid, p.splits, kGroups * 128 + 64, bytes, stream, early,
                  (kOut == GemmOut::swiglu ? pair_map : tile_map)(p.w, p.n, p.k, kGroups * 64),
-                 tile_map(p.x, p.m, p.k, kColumns), p, split_length(p.k, p.splits));
+                 tile_map(p.x, p.m, p.k, kColumns), p, gemm_split_length(p.k, p.splits));
 }
 
 template <int kGroups, int kColumns, int kStages>
@@ -140,21 +146,37 @@ void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
     }
 }
 
-// The last ones for gate-up, whose tiles then fill the chip about once at 256 or 512 rows.
-constexpr std::array<HopperGemmTile, 9> kTiles = {{{1, 64, 6},
-                                                   {1, 64, 12},
-                                                   {2, 64, 4},
-                                                   {1, 128, 4},
-                                                   {2, 128, 3},
-                                                   {2, 128, 6},
-                                                   {2, 256, 4},
-                                                   {3, 128, 5},
-                                                   {4, 128, 4}}};
+// In the order that they are tried: of x as the narrow side, then as the wide one.
+constexpr std::array<HopperGemmTile, 7> kTiles = {
+    {{64, 64, 6}, {64, 64, 12}, {128, 64, 4}, {64, 128, 4}, {128, 128, 3}, {128, 128, 6}, {128, 256, 4}}};
+constexpr auto kSwigluTiles =
+    [] {  // the last two of the narrow ones fill the chip about once at 256 or 512 rows
+      std::array<HopperGemmTile, kTiles.size() + 2 + kWideSwigluTiles.size()> all;
+      auto to = std::copy(kTiles.begin(), kTiles.end(), all.begin());
+      *to++ = {192, 128, 5}, *to++ = {256, 128, 4};
+      std::copy(kWideSwigluTiles.begin(), kWideSwigluTiles.end(), to);
+      return all;
+    }();
+template <size_t kCount>
+constexpr auto with(const std::array<HopperGemmTile, kCount>& wide) {
+  std::array<HopperGemmTile, kTiles.size() + kCount> all;
+  std::copy(wide.begin(), wide.end(), std::copy(kTiles.begin(), kTiles.end(), all.begin()));
+  return all;
+}
+constexpr auto kRowTiles = with(kWideRowTiles);
+constexpr auto kLogitTiles = with(kWideLogitTiles);
 
 }  // namespace
 
 std::span<const HopperGemmTile> hopper_gemm_tiles(GemmOut kind) {
-  return std::span(kTiles).first(kind == GemmOut::swiglu ? kTiles.size() : 7);
+  switch (kind) {
+    case GemmOut::swiglu:
+      return kSwigluTiles;
+    case GemmOut::logits:
+      return kLogitTiles;
+    default:
+      return kRowTiles;
+  }
 }
 
 HopperGemmTile hopper_gemm_default(int m) {
@@ -168,8 +190,31 @@ int hopper_gemm_splits(int n, int k, int multiprocessors) {
   return (steps + length - 1) / length;
 }
 
+std::vector<int> hopper_gemm_split_choices(const HopperGemmTile& tile, GemmOut kind, int m, int n, int k,
+                                           int multiprocessors) {
+  if (kind != GemmOut::rows && kind != GemmOut::residual) return {1};
+  const int steps = (k + kStep - 1) / kStep;
+  const auto none_empty = [&](int wanted) {
+    const int length = (steps + wanted - 1) / wanted;
+    return (steps + length - 1) / length;
+  };
+  if (tile.wide_inputs) {  // one block a multiprocessor: as many as fill the chip once
+    const int tiles = (m + tile.inputs - 1) / tile.inputs * ((n + tile.weights - 1) / tile.weights);
+    int splits = 1;
+    while (2 * splits <= std::min(steps, kMostGemmSplits) && 2 * splits * tiles <= multiprocessors)
+      splits *= 2;
+    return {none_empty(splits)};
+  }
+  const int most = hopper_gemm_splits(n, k, multiprocessors);
+  std::vector<int> choices;
+  for (int wanted : {most, (most + 1) / 2, (most + 3) / 4, 1})
+    if (const int splits = none_empty(wanted); choices.empty() || choices.back() != splits)
+      choices.push_back(splits);
+  return choices;
+}
+
 void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStream_t stream, bool early) {
-  const int length = split_length(p.k, p.splits);
+  const int length = gemm_split_length(p.k, p.splits);
   const bool splits = p.kind == GemmOut::rows || p.kind == GemmOut::residual,
              swiglu = p.kind == GemmOut::swiglu;
   const int multiple = swiglu ? 16 : p.kind == GemmOut::logits ? 1 : 4;
@@ -184,8 +229,10 @@ void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStre
   if (tile == kTiles[4]) return run<2, 128, 3>(p, stream, early);
   if (tile == kTiles[5]) return run<2, 128, 6>(p, stream, early);
   if (tile == kTiles[6]) return run<2, 256, 4>(p, stream, early);
-  if (tile == kTiles[7] && swiglu) return run<3, 128, 5>(p, stream, early);
-  if (tile == kTiles[8] && swiglu) return run<4, 128, 4>(p, stream, early);
+  if (tile == kTiles[7]) return run<1, 64, 4>(p, stream, early);
+  if (tile == HopperGemmTile{192, 128, 5} && swiglu) return run<3, 128, 5>(p, stream, early);
+  if (tile == HopperGemmTile{256, 128, 4} && swiglu) return run<4, 128, 4>(p, stream, early);
+  if (hopper_gemm_wide(p, tile, stream, early)) return;
   call_failed("no such tile", "hopper_gemm", __FILE__, __LINE__);
 }
 

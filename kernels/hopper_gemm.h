@@ -1,7 +1,8 @@
 // Matrix products on Hopper's own instructions for the shapes of decoding, where reading the weights is most of the work:
 // y [m][n] = x [m][k] * w [n][k]^T, bf16 in, fp32 accumulation.
 //
-// Weights are the instruction's wide side: 64 to 256 of their rows a block against up to 256 rows of x. The copy engine
+// Two kernels. For few rows weights are the instruction's wide side (64 to 256 of their rows a block against up to 256 rows of
+// x), from 128 rows on x can be (hopper_gemm_wide.cu). The copy engine
 // fills a ring of tiles in shared memory and begins with the weights before the kernel that makes x has finished
 // (programmatic dependent launch), so that memory stays busy across a step's many short kernels. The blocks that share a
 // tile's k (splits) are a cluster and add up in each other's shared memory. Every sum runs over k in order, and which k a
@@ -16,6 +17,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "kernels/rows.h"
 #include "kernels/sampler.h"
@@ -44,13 +46,15 @@ struct HopperGemmParams {
   // logits
   int64_t stride = 0;         // a multiple of 4
   const Row* rows = nullptr;  // [m], with pieces
-  // [m][ceil(n / piece)] or null; piece: rows of w a block takes, see HopperGemmTile. The arg max only for greedy rows.
+  // [m][ceil(n / piece)] or null, see HopperGemmTile. The arg max only for greedy rows.
   SamplerPiece* pieces = nullptr;
 };
-// Which kernel: rows of w (64 a warpgroup) and of x a block takes, and tiles in the ring.
+constexpr int kMostGemmSplits = 8;  // blocks of a cluster on any Hopper
+// Which kernel: rows of w and of x a block takes, tiles in the ring, and which of the two is the instruction's wide side.
 struct HopperGemmTile {
-  int warpgroups = 1, columns = 64, stages = 6;
-  int piece() const { return warpgroups * 64; }
+  int weights = 64, inputs = 64, stages = 6;
+  bool wide_inputs = false;
+  constexpr int piece() const { return wide_inputs ? 64 : weights; }  // logits of a SamplerPiece
   auto operator<=>(const HopperGemmTile&) const = default;
 };
 std::span<const HopperGemmTile> hopper_gemm_tiles(GemmOut kind);
@@ -58,7 +62,9 @@ std::span<const HopperGemmTile> hopper_gemm_tiles(GemmOut kind);
 HopperGemmTile hopper_gemm_default(int m);
 // How many splits fill the chip for a weight of this shape. None is empty.
 int hopper_gemm_splits(int n, int k, int multiprocessors);
-constexpr int kMostGemmSplits = 8;  // blocks of a cluster on any Hopper
+// What is worth a measurement with this tile. One where `kind` is not split.
+std::vector<int> hopper_gemm_split_choices(const HopperGemmTile& tile, GemmOut kind, int m, int n, int k,
+                                           int multiprocessors);
 
 void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStream_t stream, bool early);
 

@@ -79,17 +79,18 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 }
 
 constexpr int kChoose = 512;
+constexpr int kKept = 5;           // pieces a thread has in registers: all of its own with 2,560 or fewer
 constexpr int kMostEntries = 256;  // of a piece that is computed again
 
 // The logits of `count` ids from `first` on, by warps, several of them at once.
 __device__ __forceinline__ void compute_logits(const LogitProduct& p, int row, int64_t first, int count,
                                                float scale, float* to) {
-  constexpr int kAtOnce = 8;
+  constexpr int kAtOnce = 4;  // a piece of 64 keeps all warps busy
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, vectors = p.width / 8;
   const uint4* x = reinterpret_cast<const uint4*>(p.x) + int64_t(row) * vectors;
   for (int begin = warp * kAtOnce; begin < count; begin += kChoose / 32 * kAtOnce) {
     float sums[kAtOnce] = {};
-#pragma unroll 2
+#pragma unroll 1
     for (int v = lane; v < vectors; v += 32) {
       uint4 w[kAtOnce];
 #pragma unroll
@@ -113,20 +114,20 @@ __device__ __forceinline__ void compute_logits(const LogitProduct& p, int row, i
 }
 
 // One block a row: from its pieces to the token. Each thread adds up neighbouring pieces.
-__global__ void __launch_bounds__(kChoose) choose_kernel(SamplerParams p, int pieces) {
+__global__ void __launch_bounds__(kChoose, 2) choose_kernel(SamplerParams p, int pieces) {
   __shared__ float tops[kChoose / 32];
   __shared__ int bests[kChoose / 32];
   __shared__ double scratch[kChoose / 32];
   __shared__ int first_thread, last_thread, chosen_piece, first_crossing, last_nonempty;
   __shared__ double before_piece;
-  __shared__ float masses[kChoose];  // of the pieces of one thread, at most 2^21 / 64 / kChoose
+  __shared__ float
+      masses[kChoose];  // of the pieces of one thread, at most 2^21 / 64 / kChoose; first parts of squares
   __shared__ float computed[kMostEntries];
   dependency_wait();
   dependents_launch();
   const int row_index = blockIdx.x;
   const Row& row = p.rows[row_index];
   if (row.slot < 0 || !row.sample || row.truncates(p.vocab)) return;  // the last: the second kernel's
-  const float scale = p.logits ? 1.0f : row_scale(p.product.scale, row_index);
   const float inverse_temperature = row.greedy ? 1.0f : row.inverse_temperature;
   const SamplerPiece* all = p.pieces + int64_t(row_index) * pieces;
   const auto piece_at = [&](int i) {
@@ -139,8 +140,15 @@ __global__ void __launch_bounds__(kChoose) choose_kernel(SamplerParams p, int pi
   const auto take = [&](float t, int b) {
     if (t > top || (t == top && b < best)) top = t, best = b;
   };
-#pragma unroll 5
-  for (int i = threadIdx.x; i < pieces; i += kChoose) {
+  const int each = (pieces + kChoose - 1) / kChoose, begin = threadIdx.x * each,
+            end = min(pieces, begin + each);
+  SamplerPiece kept[kKept];
+#pragma unroll
+  for (int i = 0; i < kKept; ++i)
+    kept[i] = begin + i < end ? piece_at(begin + i) : SamplerPiece{kMinusInf, 0, 0, 0};
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) take(kept[i].top, kept[i].best);
+  for (int i = begin + kKept; i < end; ++i) {
     const SamplerPiece one = piece_at(i);
     take(one.top, one.best);
   }
@@ -151,6 +159,10 @@ __global__ void __launch_bounds__(kChoose) choose_kernel(SamplerParams p, int pi
   }
   if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top, bests[threadIdx.x / 32] = best;
   if (threadIdx.x == 0) first_thread = first_crossing = 0x7fffffff, last_thread = last_nonempty = -1;
+  const RowScale& squares = p.product.scale;
+  const int parts = p.logits || !squares.squares ? 0 : squares.parts;
+  for (int i = threadIdx.x; i < parts; i += kChoose)
+    masses[i] = __ldcg(squares.squares + int64_t(i) * squares.rows + row_index);
   __syncthreads();
 #pragma unroll
   for (int w = 0; w < kChoose / 32; ++w) take(tops[w], bests[w]);
@@ -158,6 +170,9 @@ __global__ void __launch_bounds__(kChoose) choose_kernel(SamplerParams p, int pi
     if (threadIdx.x == 0) deliver(p, row_index, row, -1, 0);
     return;
   }
+  float scale = 0;  // as row_scale()
+  for (int i = 0; i < parts; ++i) scale += masses[i];
+  scale = parts > 0 ? rsqrtf(scale / float(squares.width) + squares.eps) : 1.0f;
 
   // The thread whose pieces hold the point, then the piece.
   const auto mass_of = [&](const SamplerPiece& one) {  // relative to the row's maximum
@@ -165,11 +180,10 @@ __global__ void __launch_bounds__(kChoose) choose_kernel(SamplerParams p, int pi
     return one.top == kMinusInf || isinf(top) ? 0.0f
                                               : one.sum * __expf((one.top - top) * inverse_temperature);
   };
-  const int each = (pieces + kChoose - 1) / kChoose, begin = threadIdx.x * each,
-            end = min(pieces, begin + each);
   double mine = 0;
-#pragma unroll 5
-  for (int i = begin; i < end; ++i) mine += mass_of(piece_at(i));
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) mine += mass_of(kept[i]);
+  for (int i = begin + kKept; i < end; ++i) mine += mass_of(piece_at(i));
   double whole;
   const double before = block_prefix<double, kChoose>(mine, scratch, whole);
   if (row.greedy && row.forced < 0) {
@@ -255,6 +269,8 @@ int pieces_of(const SamplerParams& p) {
       (p.logits ? p.stride % 4 != 0 || p.stride < p.vocab : p.truncation || p.piece > kMostEntries))
     call_failed("the vocabulary is too large, or rows of logits do not begin at 16 bytes", "sample_rows",
                 __FILE__, __LINE__);
+  if (p.product.scale.parts > kChoose)
+    call_failed("rows of logits over more parts of squares than fit", "sample_rows", __FILE__, __LINE__);
   return int((p.vocab + p.piece - 1) / p.piece);
 }
 

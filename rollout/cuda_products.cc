@@ -81,14 +81,10 @@ cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size
 // The fastest tile and number of splits, by a few runs over the layers' weights by turns (so that they are not in L2).
 CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStream_t stream) {
   const cuda::GemmParams g = product(batch, which, 0);
-  const bool splits = which == kQkv || which == kOutput || which == kDown;
-  const int most = splits ? cuda::hopper_gemm_splits(int(g.n), int(g.k), multiprocessors_) : 1;
-  const int steps = (int(g.k) + 63) / 64;
-  const auto none_empty = [&](int wanted) {
-    const int length = (steps + wanted - 1) / wanted;
-    return (steps + length - 1) / length;
-  };
-  Choice best{cuda::hopper_gemm_default(int(g.m)), most, true};
+  const cuda::GemmOut kind = hopper(batch, which, 0, {}).kind;
+  const bool splits = kind == cuda::GemmOut::rows || kind == cuda::GemmOut::residual;
+  Choice best{cuda::hopper_gemm_default(int(g.m)),
+              splits ? cuda::hopper_gemm_splits(int(g.n), int(g.k), multiprocessors_) : 1, true};
   if (limits_.batch_invariant) {
     best.tile = cuda::hopper_gemm_default(64);  // one kernel whatever the rows
     return best;
@@ -130,11 +126,11 @@ CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStre
     const float ms = time(c);
     if (ms < shortest) shortest = ms, best = c;
   };
-  for (const cuda::HopperGemmTile& tile : cuda::hopper_gemm_tiles(hopper(batch, which, 0, best).kind)) {
-    if (tile.columns >= 2 * std::max<int64_t>(g.m, 64)) continue;
-    int last = 0;
-    for (int wanted : {most, (most + 1) / 2, (most + 3) / 4, 1})
-      if (const int count = none_empty(wanted); count != last) consider({tile, last = count, true});
+  for (const cuda::HopperGemmTile& tile : cuda::hopper_gemm_tiles(kind)) {
+    if (tile.inputs >= 2 * std::max<int64_t>(g.m, 64)) continue;
+    for (int count :
+         cuda::hopper_gemm_split_choices(tile, kind, int(g.m), int(g.n), int(g.k), multiprocessors_))
+      consider({tile, count, true});
   }
   if (which == kGateUp) {
     prepare_blas(batch, which, stream);

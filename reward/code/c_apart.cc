@@ -159,7 +159,7 @@ std::string server(std::string_view program, const std::vector<CFunction>& funct
       cases += fmt::format("      {} r = {};\n      cohort_WORD_add(&r, sizeof r);\n", f.result, call);
     cases += "      break;\n    }\n";
   }
-  return fmt::format("#line 1 \"solution.c\"\n{}", program) + undone_words(false) + std::string(kWire) +
+  return "#line 1 \"solution.c\"\n" + without_main(program) + undone_words(false) + std::string(kWire) +
          "int main(void) {\n" + checks +
          "  while (cohort_WORD_receive()) {\n    unsigned which;\n    cohort_WORD_take(&which, sizeof "
          "which);\n"

@@ -88,6 +88,16 @@ bool defines_function(std::string_view text, const std::vector<Token>& all, size
   return behind == "-" && text.substr(all[body].begin).starts_with("->");
 }
 
+std::string without_main(std::string_view text) {
+  const std::vector<Token> all = tokens_of(text);
+  std::string out;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const std::string_view word = of(text, all[i]);
+    out += word == "main" && defines_function(text, all, i) ? "solution_main" : word;
+  }
+  return out;
+}
+
 std::string replaced(std::string_view text, std::string_view what, std::string_view by) {
   std::string out(text);
   for (size_t at = 0; (at = out.find(what, at)) != out.npos; at += by.size())

@@ -23,6 +23,10 @@ size_t skip(const std::vector<Token>& all, size_t i);
 // Whether the word `i` is a function's name with its parameters and body, or label, behind it.
 bool defines_function(std::string_view text, const std::vector<Token>& all, size_t i);
 
+// The text with `main` called otherwise where it is defined: a program may have one that shows what it can do, and its tests
+// have another. Not by a macro, which would keep a precompiled header from being used.
+std::string without_main(std::string_view text);
+
 std::string replaced(std::string_view text, std::string_view what, std::string_view by);
 
 }  // namespace cohort::code

@@ -123,7 +123,7 @@ std::string CppApart::server() const {
     cases += fmt::format("    case {}: return cohort_WORD::call(&::{}, in, out);\n", i, functions_[i]);
     shapes += fmt::format("  shape = cohort_WORD::shape<{}, decltype(::{})>();\n", i, functions_[i]);
   }
-  return fmt::format("#line 1 \"solution.cpp\"\n{}", program_) + undone_words(true) + with_word(kWire) +
+  return "#line 1 \"solution.cpp\"\n" + without_main(program_) + undone_words(true) + with_word(kWire) +
          with_word(kServe) +
          with_word(
              "int main() {\n  static const char* volatile shape;\n" + shapes +

@@ -189,8 +189,8 @@ std::string NativeTests::source(std::string_view program, std::string_view tests
   boundary += kBoundary;
   if (cpp) boundary += kSides;
   // the name in the program's own words: its file is called otherwise
-  return fmt::format("#line 1 \"solution.{}\"\n{}{}#line 1 \"tests\"\n{}\n", cpp ? "cpp" : "c", program,
-                     replaced(boundary, "WORD", word_),
+  return fmt::format("#line 1 \"solution.{}\"\n{}{}#line 1 \"tests\"\n{}\n", cpp ? "cpp" : "c",
+                     without_main(program), replaced(boundary, "WORD", word_),
                      with_our_assert(cpp ? with_sides(tests, word_) : std::string(tests), word_));
 }
 

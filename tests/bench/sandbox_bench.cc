@@ -126,6 +126,10 @@ int speed(int runs, const std::string& only) {
   warm_python.argv = cold_python.argv;
   warm_python.files = {{"solution.py", "pass"}, {"mode", "run 4194304"}};
   warm_python.warm = true;
+  const std::string_view imports =
+      "from typing import List\nimport collections, heapq, itertools, math, random\n";
+  Job cold_imports = cold_python, warm_imports = warm_python;
+  cold_imports.files[0].content = warm_imports.files[0].content = imports;
   std::vector<Way> ways;
   ways.push_back({"posix_spawn, no jail", [&] { spawn_plainly(program); }});
   ways.push_back({"jail, no control groups", [&] { run_jailed(bare, job); }});
@@ -155,8 +159,11 @@ int speed(int runs, const std::string& only) {
   ways.push_back({"python3, no jail", [&] { spawn_plainly({"/usr/bin/python3", "-I", "-c", "pass"}); }, 4});
   ways.push_back({"python3, jail", [&] { run_jailed(full, cold_python); }, 4});
   ways.push_back({"python3, warm, jail", [&] { run_jailed(grader, warm_python); }});
+  ways.push_back({"python3 and six imports, jail", [&] { run_jailed(full, cold_imports); }, 4});
+  ways.push_back({"python3 and six imports, warm, jail", [&] { run_jailed(grader, warm_imports); }});
 
-  std::erase_if(ways, [&](const Way& way) { return &way != &ways[0] && way.name.find(only) == way.name.npos; });
+  std::erase_if(ways,
+                [&](const Way& way) { return &way != &ways[0] && way.name.find(only) == way.name.npos; });
   constexpr int kRounds = 5;
   for (const int workers : {1, 8}) {
     for (Way& way : ways) {

@@ -135,6 +135,26 @@ TEST(GpuAttention, Decode) {
         for (size_t j = 0; j < bits.size(); ++j)
           ASSERT_EQ(number(bits[j]), number(first[size_t(i) * bits.size() + j]));
       }
+      // and so does a crowd of them, for which the kernel with the smaller ring is taken
+      constexpr int kCrowd = 300;
+      Both<Row> crowd(size_t{kCrowd});
+      Both<bf16> crowd_qkv(size_t(kCrowd) * size_t(qkv.width)),
+          crowd_out(size_t(kCrowd * shape.heads * shape.d));
+      Both<float> crowd_partial(size_t(decode_attention_scratch(kCrowd, shape.heads, shape.d, splits)), NAN);
+      Both<int32_t> crowd_counters(size_t(kCrowd * shape.kv_heads));
+      for (int i = 0; i < kCrowd; ++i) {
+        crowd.host[size_t(i)] = rows[size_t(i % (count - 1))];
+        std::copy_n(qkv.all.host.begin() + i % (count - 1) * qkv.width, qkv.width,
+                    crowd_qkv.host.begin() + i * qkv.width);
+      }
+      DecodeAttentionParams many = p;
+      many.rows = crowd.up(), many.count = kCrowd, many.qkv = {crowd_qkv.up(), qkv.width};
+      many.out = crowd_out.up(), many.partial = crowd_partial.up(), many.counters = crowd_counters.up();
+      decode_attention(many, nullptr, true);
+      const auto bits = crowd_out.down();
+      const size_t width = size_t(shape.heads * shape.d);
+      for (size_t j = 0; j < bits.size(); ++j)
+        ASSERT_EQ(number(bits[j]), number(first[j / width % size_t(count - 1) * width + j % width]));
     }
 }
 

@@ -1,6 +1,7 @@
 // Every kernel against its CPU reference, on shapes that are not multiples of anything, with poisoned outputs.
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "kernels/checksum.h"
 #include "kernels/gemm.h"
@@ -21,7 +22,7 @@ TEST(Kernels, RmsNormWithResidual) {
   NEEDS_GPU();
   std::mt19937 rng(1);
   for (int hidden : {8, 64, 896, 1536, 2056, 4096, 8200, 16384})
-    for (int rows : {1, 5})
+    for (int rows : {1, 5, 21})
       for (bool residual : {false, true}) {
         Both<bf16> x(size_t(rows) * hidden), delta(x.host.size()), weight{size_t(hidden)},
             y(x.host.size(), kPoison);
@@ -201,7 +202,8 @@ class HopperGemm {
 
   void check(std::mt19937& rng, int m, const HopperGemmTile& tile) {
     what_ = std::to_string(m) + " x " + std::to_string(n_) + " x " + std::to_string(k_) + " tile " +
-            std::to_string(tile.warpgroups) + "/" + std::to_string(tile.columns);
+            std::to_string(tile.weights) + "/" + std::to_string(tile.inputs) + "/" +
+            std::to_string(tile.wide_inputs);
     Squares squares(rng, 5, m);
     p_ = {};
     p_.x = x_.device(), p_.w = w_.device(), p_.m = m, p_.n = n_, p_.k = k_;
@@ -210,11 +212,13 @@ class HopperGemm {
     scaled_ = want_;
     for (int i = 0; i < m; ++i)
       for (int j = 0; j < n_; ++j) scaled_[size_t(i * n_ + j)] *= row_scale_reference(squares.host(), i);
-    if (n_ % 16 == 0) swiglu(tile);
-    const auto all = hopper_gemm_tiles(GemmOut::logits);
-    if (std::find(all.begin(), all.end(), tile) == all.end()) return;
-    logits(tile);
-    if (n_ % 4 != 0) return;
+    const auto has = [&](GemmOut kind) {
+      const auto all = hopper_gemm_tiles(kind);
+      return std::find(all.begin(), all.end(), tile) != all.end();
+    };
+    if (has(GemmOut::swiglu) && n_ % 16 == 0) swiglu(tile);
+    if (has(GemmOut::logits)) logits(tile);
+    if (!has(GemmOut::rows) || n_ % 4 != 0) return;
     const int steps = (k_ + 63) / 64;
     for (int wanted : {1, 2, 3, hopper_gemm_splits(n_, k_, 132)}) {
       if (wanted > steps) continue;
@@ -346,15 +350,21 @@ class HopperGemm {
 TEST(Kernels, HopperGemm) {
   NEEDS_GPU();
   std::mt19937 rng(6);
-  for (const auto& [n, k] : {std::pair(1152, 896), std::pair(896, 200), std::pair(48, 72), std::pair(61, 64),
-                             std::pair(160, 1000), std::pair(200, 3000)}) {
+  std::set<HopperGemmTile> tiles;
+  for (GemmOut kind : {GemmOut::rows, GemmOut::swiglu, GemmOut::logits})
+    tiles.insert(hopper_gemm_tiles(kind).begin(), hopper_gemm_tiles(kind).end());
+  const auto check = [&](int n, int k, const std::vector<int>& rows) {
     HopperGemm shape(rng, n, k);
-    for (int m : {1, 16, 64, 65, 100, 128, 257, 300})
-      for (const HopperGemmTile& tile : hopper_gemm_tiles(GemmOut::swiglu)) {
+    for (int m : rows)
+      for (const HopperGemmTile& tile : tiles) {
         shape.check(rng, m, tile);
-        if (HasFatalFailure()) return;
+        if (testing::Test::HasFatalFailure()) return;
       }
-  }
+  };
+  for (const auto& [n, k] : {std::pair(1152, 896), std::pair(896, 200), std::pair(48, 72), std::pair(61, 64),
+                             std::pair(160, 1000), std::pair(200, 3000)})
+    check(n, k, {1, 16, 64, 65, 100, 128, 257, 300});
+  check(20016, 136, {70, 300});  // more tiles than multiprocessors, fewer steps of k than tiles in the ring
 }
 
 TEST(Kernels, CublasProducts) {

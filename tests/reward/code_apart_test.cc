@@ -237,6 +237,7 @@ int main(void) {
       in_c("#include <unistd.h>\n" + head + "write(3, \"\\11\\0\\0\\0\\0\\0\\0\\0\\11\", 9); return 0; }",
            one),
       K::failed);
+  EXPECT_VERDICT(in_c(head + "return x * x; }\nint main(void) { return f(1); }", one), K::passed);
   // these share the process, or are refused
   for (const auto& [source, script] : std::vector<std::pair<std::string, std::string>>{
            {"int sum(const int* a, int n) { return n ? *a + sum(a + 1, n - 1) : 0; }",

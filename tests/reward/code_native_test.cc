@@ -47,6 +47,17 @@ TEST(CodeNative, HonestC) {
     EXPECT_VERDICT(tested("c", sum, tests), K::passed);
     EXPECT_VERDICT(tested("c", "int sum(const int* a, int n){return 0;}", tests), K::failed);
   }
+  // a main of the program's own, to show what it can do
+  for (const char* language : {"c", "cpp"})
+    for (const char* main : {"int main(void) { return sq(1); }",
+                             "#include <stdio.h>\nint main(int argc, char** argv) { puts(\"main(\"); }"}) {
+      EXPECT_VERDICT(tested(language, std::string("int sq(int x){return x*x;}\n") + main,
+                            "#include <assert.h>\n" + kSquares),
+                     K::passed);
+      EXPECT_VERDICT(tested(language, std::string("int sq(int x){return x+x;}\n") + main,
+                            "#include <assert.h>\n" + kSquares),
+                     K::failed);
+    }
   // a test without assertions that says by its status
   EXPECT_VERDICT(tested("c", "int sq(int x){return x*x;}", "int main(void){return sq(2) == 4 ? 0 : 1;}"),
                  K::passed);

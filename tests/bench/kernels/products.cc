@@ -6,14 +6,13 @@
 namespace cohort::bench {
 namespace {
 
-void product(Clock& clock, const char* model, const char* name, int m, int n, int k, cuda::GemmOut kind) {
+void product(Clock& clock, bool each, const char* model, const char* name, int m, int n, int k,
+             cuda::GemmOut kind) {
   const double weights = 2.0 * n * k;
   const int copies = copies_of(weights);
   Array<bf16> w(size_t(n) * size_t(k) * size_t(copies)), x(size_t(m) * size_t(k));
   fill_random(w, 0.05f), fill_random(x);
-  const bool split = kind == cuda::GemmOut::rows || kind == cuda::GemmOut::residual,
-             logits = kind == cuda::GemmOut::logits;
-  const int most = split ? cuda::hopper_gemm_splits(n, k, 132) : 1, steps = (k + 63) / 64;
+  const bool logits = kind == cuda::GemmOut::logits;
   Array<float> out(size_t(m) * size_t(n)), other(out.size()),
       squares(size_t(m) * size_t(n / 64 + k / 64 + 2));
   Array<bf16> norm{size_t(n)}, scaled(out.size());
@@ -38,20 +37,20 @@ void product(Clock& clock, const char* model, const char* name, int m, int n, in
   best.early.us = 1e30;
   std::string how;
   double best_bytes = 0;
-  int last = 0;
   for (const cuda::HopperGemmTile& tile : cuda::hopper_gemm_tiles(kind)) {
-    if (tile.columns >= 2 * std::max(m, 64)) continue;
-    last = 0;
-    for (int wanted : {most, (most + 1) / 2, (most + 3) / 4, 1}) {
-      const int length = (steps + wanted - 1) / wanted, splits = (steps + length - 1) / length;
-      if (splits == last) continue;
-      last = splits;
+    if (tile.inputs >= 2 * std::max(m, 64)) continue;
+    for (int splits : cuda::hopper_gemm_split_choices(tile, kind, m, n, k, 132)) {
       const Pair t = time_both(clock, copies, [&](int i, bool early) {
         p.w = w.get() + size_t(i) * size_t(n) * size_t(k), p.splits = splits;
         cuda::hopper_gemm(p, tile, clock.stream, early);
       });
+      const std::string what = fmt::format("{} by {}{}, {} splits", tile.weights, tile.inputs,
+                                           tile.wide_inputs ? " wide" : "", splits);
+      if (each)
+        fmt::print("{} {}, {} rows: {} stages {}: {:.2f} / {:.2f}\n", model, name, m, what, tile.stages,
+                   t.serial.us, t.early.us);
       if (t.early.us >= best.early.us) continue;
-      best = t, how = fmt::format("{}×64 by {}, {} splits", tile.warpgroups, tile.columns, splits);
+      best = t, how = what;
       best_bytes = weights + 2.0 * m * k + out_bytes * m * n;
     }
   }
@@ -79,19 +78,19 @@ void product(Clock& clock, const char* model, const char* name, int m, int n, in
 
 }  // namespace
 
-void bench_products(Clock& clock) {
+void bench_products(Clock& clock, bool each) {
   fmt::print(
       "| product | ours, µs one after the other / overlapping | TB/s | TFLOP/s | tile | cuBLASLt, µs | TB/s "
       "| TFLOP/s |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- |\n");
   for (const Shape& s : kShapes)
     for (int m : {64, 256, 512}) {
-      product(clock, s.name, "QKV", m, (s.heads + 2 * s.kv_heads) * s.head_dim, s.hidden,
+      product(clock, each, s.name, "QKV", m, (s.heads + 2 * s.kv_heads) * s.head_dim, s.hidden,
               cuda::GemmOut::rows);
-      product(clock, s.name, "output", m, s.hidden, s.heads * s.head_dim, cuda::GemmOut::residual);
-      product(clock, s.name, "gate-up", m, 2 * s.intermediate, s.hidden, cuda::GemmOut::swiglu);
-      product(clock, s.name, "down", m, s.hidden, s.intermediate, cuda::GemmOut::residual);
-      product(clock, s.name, "LM head", m, kVocab, s.hidden, cuda::GemmOut::logits);
+      product(clock, each, s.name, "output", m, s.hidden, s.heads * s.head_dim, cuda::GemmOut::residual);
+      product(clock, each, s.name, "gate-up", m, 2 * s.intermediate, s.hidden, cuda::GemmOut::swiglu);
+      product(clock, each, s.name, "down", m, s.hidden, s.intermediate, cuda::GemmOut::residual);
+      product(clock, each, s.name, "LM head", m, kVocab, s.hidden, cuda::GemmOut::logits);
     }
 }
 
