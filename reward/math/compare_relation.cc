@@ -4,7 +4,6 @@
 #include "reward/math/comparison.h"
 #include "reward/math/evaluate.h"
 #include "reward/math/region.h"
-#include "reward/math/values.h"
 
 namespace cohort::math {
 
