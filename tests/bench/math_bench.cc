@@ -23,6 +23,7 @@
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using cohort::seconds_since;
 
 struct Job {
   std::string id, gold, response;

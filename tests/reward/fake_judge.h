@@ -19,6 +19,7 @@ class FakeJudge {
   struct Asked {
     nlohmann::json body;
     std::string authorization;
+    std::string raw;
     std::string user() const { return body["messages"].back()["content"]; }
     std::string system() const { return body["messages"].front()["content"]; }
     std::string nonce() const {
@@ -33,21 +34,22 @@ class FakeJudge {
       : server_(certificate.empty() ? std::make_unique<httplib::Server>()
                                     : std::make_unique<httplib::SSLServer>(certificate.c_str(), key.c_str())),
         scheme_(certificate.empty() ? "http" : "https") {
-    server_->Post(
-        "/v1/chat/completions", [this](const httplib::Request& request, httplib::Response& response) {
-          Asked asked{nlohmann::json::parse(request.body), request.get_header_value("Authorization")};
-          Behaviour next;
-          {
-            std::lock_guard lock(mutex_);
-            asked_.push_back(asked);
-            most_ = std::max(most_, ++inside_);
-            next = always_;
-            if (!once_.empty()) next = std::move(once_.front()), once_.pop_front();
-          }
-          next(asked, response);
-          std::lock_guard lock(mutex_);
-          --inside_;
-        });
+    server_->Post("/v1/chat/completions",
+                  [this](const httplib::Request& request, httplib::Response& response) {
+                    Asked asked{nlohmann::json::parse(request.body),
+                                request.get_header_value("Authorization"), request.body};
+                    Behaviour next;
+                    {
+                      std::lock_guard lock(mutex_);
+                      asked_.push_back(asked);
+                      most_ = std::max(most_, ++inside_);
+                      next = always_;
+                      if (!once_.empty()) next = std::move(once_.front()), once_.pop_front();
+                    }
+                    next(asked, response);
+                    std::lock_guard lock(mutex_);
+                    --inside_;
+                  });
     server_->new_task_queue = [] { return new httplib::ThreadPool(32); };
     port_ = server_->bind_to_any_port("127.0.0.1");
     thread_ = std::thread([this] { server_->listen_after_bind(); });

@@ -383,5 +383,19 @@ TEST(Judge, TheKeyIsSentAndNeverSaid) {
   EXPECT_THAT(error_of([&] { make(judge, options); }), HasSubstr("COHORT_TEST_KEY"));
 }
 
+// llama-cpp-python says 500 and why; what a person has to do stands behind it.
+TEST(Judge, AnUnknownResponseFormatIsNamed) {
+  FakeJudge judge;
+  judge.always([](const FakeJudge::Asked&, httplib::Response& r) {
+    r.status = 500;
+    r.set_content(std::string(200, 'x') + " 'loc': ('body', 'response_format', 'type')", "text/plain");
+  });
+  const Verdict v = grade(*make(judge, "patience_s = 0"), "42");
+  EXPECT_EQ(v.kind, K::infra_error);
+  EXPECT_THAT(v.reason, HasSubstr("set response_format to what this endpoint knows"));
+  judge.always(FakeJudge::status(500));
+  EXPECT_THAT(grade(*make(judge, "patience_s = 0"), "42").reason, Not(HasSubstr("response_format")));
+}
+
 }  // namespace
 }  // namespace cohort

@@ -276,6 +276,15 @@ TEST(Judge, OwnTemplates) {
   const auto schema = judge.asked().back().body["response_format"]["json_schema"]["schema"];
   EXPECT_EQ(schema["properties"]["verdict"]["maximum"], 4);
   EXPECT_EQ(schema["properties"]["nonce"]["enum"][0], judge.asked().back().nonce());
+  // as llama-cpp-python takes it; the keys stand in the order that the prompt asks for
+  grade(*make(judge, "prompt_text = \"\"\"\n" + text + "\"\"\"\nresponse_format = \"json_object_schema\""),
+        "x");
+  const auto format = judge.asked().back().body["response_format"];
+  EXPECT_EQ(format["type"], "json_object");
+  EXPECT_EQ(format["schema"]["properties"]["nonce"]["enum"][0], judge.asked().back().nonce());
+  const std::string sent = judge.asked().back().raw;
+  EXPECT_LT(sent.find("\"reason\":{"), sent.find("\"verdict\":{"));
+  EXPECT_LT(sent.find("\"verdict\":{"), sent.find("\"nonce\":{"));
   // the file's text decides, not its name
   EXPECT_EQ(grade(*make(judge, "prompt = \"" + path + "\""), "x").hash,
             grade(*make(judge, "prompt_text = \"\"\"\n" + text + "\"\"\""), "x").hash);
