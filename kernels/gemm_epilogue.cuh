@@ -15,6 +15,7 @@ template <int kThreads, int kRows, int kColumns, GemmOut kOut, int kPitch, int k
 struct Epilogue {
   static constexpr int kRun = kRows / 4;           // threads that share a column, four rows each
   static constexpr int kAtOnce = kThreads / kRun;  // columns
+  static_assert(kThreads % kRun == 0 || kOut == GemmOut::swiglu || kOut == GemmOut::logits);
   static constexpr int kBytes = kColumns * kPitch * 4;
   static constexpr int kMeet = kThreads + 32 * kScaleWarps;
 
@@ -70,7 +71,7 @@ struct Epilogue {
     return first + i * kAtOnce + thread / kRun;
   }
   __device__ __forceinline__ bool mine(int column) const {
-    return column - first < count && n < p.n && (kThreads % kRun == 0 || thread < kAtOnce * kRun);
+    return column - first < count && n < p.n;
   }
   __device__ __forceinline__ uint2* residual_at(int column) const {
     return reinterpret_cast<uint2*>(static_cast<bf16*>(p.out) + int64_t(column0 + column) * p.n + n);

@@ -147,8 +147,6 @@ MULTIPLY(144, NAMES_0 ", " NAMES_16 ", " NAMES_32 ", " NAMES_48 ", " NAMES_8_64,
          OUT_32(0), OUT_32(32), OUT_8(64));
 MULTIPLY(160, NAMES_0 ", " NAMES_16 ", " NAMES_32 ", " NAMES_48 ", " NAMES_64, "%80", "%81", "%82", OUT_32(0),
          OUT_32(32), OUT_16(64));
-MULTIPLY(192, NAMES_0 ", " NAMES_16 ", " NAMES_32 ", " NAMES_48 ", " NAMES_64 ", " NAMES_80, "%96", "%97",
-         "%98", OUT_32(0), OUT_32(32), OUT_32(64));
 MULTIPLY(256,
          NAMES_0 ", " NAMES_16 ", " NAMES_32 ", " NAMES_48 ", " NAMES_64 ", " NAMES_80 ", " NAMES_96
                  ", " NAMES_112,

@@ -1,4 +1,4 @@
-// The products whose wide side is x: two warpgroups multiply 64 or 128 rows of x each by 128 to 192 rows of w, with up to 160
+// The products whose wide side is x: two warpgroups multiply 64 or 128 rows of x each by 128 to 160 rows of w, with up to 160
 // sums a thread in registers that a third warpgroup, which only keeps the ring filled, has given away.
 //
 // Many rows need large tiles: at the full rate of the products one of 128 by 128 asks for 160 bytes of shared memory a cycle,
@@ -354,7 +354,6 @@ bool run_one(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStream_t
 bool hopper_gemm_wide(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStream_t stream,
                       bool early) {
   return run_one<128, 128, 6, GemmOut::rows, GemmOut::residual>(p, tile, stream, early) ||
-         run_one<128, 192, 5, GemmOut::rows, GemmOut::residual>(p, tile, stream, early) ||
          run_one<128, 160, 6, GemmOut::swiglu>(p, tile, stream, early) ||
          run_one<256, 144, 4, GemmOut::swiglu>(p, tile, stream, early) ||
          run_one<256, 160, 4, GemmOut::swiglu>(p, tile, stream, early) ||

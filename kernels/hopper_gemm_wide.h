@@ -13,7 +13,7 @@ constexpr int gemm_split_length(int k, int splits) {
   return (steps + splits - 1) / splits * kGemmStep;
 }
 
-constexpr std::array<HopperGemmTile, 2> kWideRowTiles = {{{128, 128, 6, true}, {192, 128, 5, true}}};
+constexpr std::array<HopperGemmTile, 1> kWideRowTiles = {{{128, 128, 6, true}}};
 constexpr std::array<HopperGemmTile, 3> kWideSwigluTiles = {
     {{160, 128, 6, true}, {144, 256, 4, true}, {160, 256, 4, true}}};
 constexpr std::array<HopperGemmTile, 1> kWideLogitTiles = {{{128, 256, 4, true}}};
