@@ -4,7 +4,6 @@
 #include "reward/math/comparison.h"
 #include "reward/math/evaluate.h"
 #include "reward/math/region.h"
-#include "reward/math/values.h"
 
 namespace cohort::math {
 
@@ -69,8 +68,6 @@ Equality Comparison::relations(const Answer& gold, const Answer& given) {
   }
   // two lines or planes that are not multiples of each other are different sets
   if (linear(a, field) && linear(b, field)) return Equality::different;
-  if (gold.kind == Kind::value && given.kind == Kind::value && r == Tok::equal)
-    return compare_values(gold, given, options_, budget_);
   return Equality::unknown;
 }
 
