@@ -214,13 +214,15 @@ ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, c
   const Compiled served =
       toolchain.compile(c, replaced(server(program, functions), "WORD", word), {}, {}, cancelled);
   if (!served.ok()) {
-    if (!contains(served.diagnostics, "boundary:")) return {{}, served.refused.reason, served};
+    if (!cannot_be_apart(served, "boundary:")) return {{}, served.refused.reason, served};
     return {{}, "one of its functions cannot be called from another process", {}};
   }
   const Compiled asks =
       toolchain.compile(c, replaced(script(functions, tests), "WORD", word), {}, {}, cancelled);
-  if (asks.refused.kind == VerdictKind::cancelled) return {{}, asks.refused.reason, asks};
-  if (!asks.ok()) return {{}, "its tests do not compile without it: " + asks.refused.reason, {}};
+  if (!asks.ok()) {
+    if (!cannot_be_apart(asks, "")) return {{}, asks.refused.reason, asks};
+    return {{}, "its tests do not compile without it: " + asks.refused.reason, {}};
+  }
   return {judge_apart(toolchain, c, served, asks, limits, cancelled), "", {}};
 }
 

@@ -147,7 +147,7 @@ ApartOutcome CppApart::run(const Toolchain& toolchain, const sandbox::Limits& li
   Compiled program = toolchain.compile(cpp, server(), {}, {}, cancelled);
   if (!program.ok()) {
     // in our own lines: a template, an overloaded function, a type of its own
-    if (!contains(program.diagnostics, "boundary:")) return {{}, program.refused.reason, std::move(program)};
+    if (!cannot_be_apart(program, "boundary:")) return {{}, program.refused.reason, std::move(program)};
     return {{}, "one of its functions cannot be called from another process", {}};
   }
   std::vector<std::string> stubs;
@@ -158,10 +158,16 @@ ApartOutcome CppApart::run(const Toolchain& toolchain, const sandbox::Limits& li
     stubs.push_back(*made);
   }
   const Compiled tests = toolchain.compile(cpp, script(stubs), {}, {}, cancelled);
-  if (tests.refused.kind == VerdictKind::cancelled) return {{}, tests.refused.reason, tests};
-  if (!tests.ok()) return {{}, "its tests do not compile without it: " + tests.refused.reason, {}};
-
+  if (!tests.ok()) {
+    if (!cannot_be_apart(tests, "")) return {{}, tests.refused.reason, tests};
+    return {{}, "its tests do not compile without it: " + tests.refused.reason, {}};
+  }
   return {judge_apart(toolchain, cpp, program, tests, limits, cancelled), "", {}};
+}
+
+bool cannot_be_apart(const Compiled& failed, std::string_view ours) {
+  return failed.refused.kind == VerdictKind::compile_error && failed.outcome.ended == Ended::exited &&
+         contains(failed.diagnostics, ours);
 }
 
 TestResult judge_apart(const Toolchain& toolchain, const CodeLanguage& language, const Compiled& program,

@@ -53,6 +53,10 @@ std::optional<std::string> stub(const std::string& name, std::string_view shape,
 std::vector<std::string> called_by_tests(std::string_view program, const TestSet& set,
                                          std::string_view tests);
 
+// Whether a compilation that failed means that program and tests cannot be apart, and not that it is to be refused: an error in
+// the `ours` part of its source. A compiler that ran out of its limits says nothing of that, and a program could bring it about.
+bool cannot_be_apart(const Compiled& failed, std::string_view ours);
+
 // Runs both and says how that ended.
 TestResult judge_apart(const Toolchain& toolchain, const CodeLanguage& language, const Compiled& program,
                        const Compiled& tests, const sandbox::Limits& limits,

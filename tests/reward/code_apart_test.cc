@@ -287,6 +287,24 @@ TEST(CodeApart, TypesOfCAreReadFromTheirText) {
     EXPECT_EQ(read(other), "none") << other;
 }
 
+TEST(CodeApart, ACompilerThatRanOutDoesNotJoinThem) {
+  using namespace code;
+  Compiled failed;
+  failed.refused = {VerdictKind::compile_error, "error: no matching function"};
+  failed.diagnostics = "boundary:12: error: no matching function";
+  failed.outcome.ended = sandbox::Ended::exited;
+  EXPECT_TRUE(cannot_be_apart(failed, "boundary:"));
+  EXPECT_FALSE(cannot_be_apart(failed, "elsewhere:"));
+  for (sandbox::Ended over : {sandbox::Ended::cpu_timeout, sandbox::Ended::wall_timeout, sandbox::Ended::memory,
+                              sandbox::Ended::output, sandbox::Ended::signalled}) {
+    failed.outcome.ended = over;
+    EXPECT_FALSE(cannot_be_apart(failed, ""));
+  }
+  failed.outcome.ended = sandbox::Ended::cancelled;
+  failed.refused.kind = VerdictKind::cancelled;
+  EXPECT_FALSE(cannot_be_apart(failed, ""));
+}
+
 TEST(CodeApart, StubsHavePlainTypesOnly) {
   EXPECT_EQ(code::stub("f", "int(const std::vector<int>&, double)", 2, "W").value(),
             "int f(const std::vector<int>& a0, double a1) { return cohort_W::ask<int, const "
