@@ -21,27 +21,27 @@ CodeLimits record_limits(const nlohmann::json& record, CodeLimits limits) {
   const auto own = record.find("limits");
   if (own == record.end()) return limits;
   if (!own->is_object()) throw InfraError("the record's field \"limits\" must be an object");
+  std::vector<std::string> known;
   auto number = [&](const char* key, double low, double high, auto& field) {
+    known.emplace_back(key);
     const auto it = own->find(key);
     if (it == own->end()) return;
     if (!it->is_number() || it->template get<double>() < low || it->template get<double>() > high)
       throw InfraError(fmt::format("the record's limits.{} must be a number from {} to {}", key, low, high));
     field = it->template get<std::decay_t<decltype(field)>>();
   };
-  const std::vector<std::string> known = {"wall_s",    "cpu_s",   "memory_mb",
-                                          "output_kb", "file_mb", "processes"};
-  for (const auto& [key, value] : own->items())
-    if (std::find(known.begin(), known.end(), key) == known.end()) {
-      const std::string near = nearest_name(key, known);
-      throw InfraError(fmt::format("the record's limits.{}: no such limit{}", key,
-                                   near.empty() ? "" : "; did you mean \"" + near + "\"?"));
-    }
   number("wall_s", 0.01, 3600, limits.wall_s);
   number("cpu_s", 0.01, 3600, limits.cpu_s);
   number("memory_mb", 1, 1 << 20, limits.memory_mb);
   number("output_kb", 1, 1 << 20, limits.output_kb);
   number("file_mb", 1, 1 << 16, limits.file_mb);
   number("processes", 1, 4096, limits.processes);
+  for (const auto& [key, value] : own->items())
+    if (std::find(known.begin(), known.end(), key) == known.end()) {
+      const std::string near = nearest_name(key, known);
+      throw InfraError(fmt::format("the record's limits.{}: no such limit{}", key,
+                                   near.empty() ? "" : "; did you mean \"" + near + "\"?"));
+    }
   return limits;
 }
 
