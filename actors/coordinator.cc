@@ -59,7 +59,7 @@ void Coordinator::restore() {
   next_group_ = state.next_group;
   next_draw_ = state.next_draw;
   ready_order_ = state.ready_order;
-  trained_ = state.trained_steps;
+  trained_ = trained_on_disk_ = state.trained_steps;
   checkpointed_ = state.checkpointed;
   evals_ = state.evals;
   for (const auto& [part, spent] : state.spent) metrics_.restore_spent(part, {spent.first, spent.second});
@@ -124,6 +124,7 @@ void Coordinator::commit_rows() {
 
 void Coordinator::release(double now) {
   const Ticket committed = ledger_.committed();
+  if (trained_ticket_ <= committed) trained_on_disk_ = trained_;
   std::vector<std::string> gone;
   for (auto& [name, w] : registry_.all()) {
     uint64_t seq = 0;
@@ -216,7 +217,7 @@ void Coordinator::on_hello(const PeerId& peer, const Hello& hello, double now) {
   }
   const Welcome welcome{run_id, ledger_.state().epoch, config_.toml,
                         static_cast<uint32_t>(config_.coordinator.heartbeat_ms),
-                        static_cast<uint32_t>(config_.coordinator.timeout_ms)};
+                        static_cast<uint32_t>(config_.coordinator.timeout_ms), trained_on_disk_};
   if (!send_(peer, {0, welcome})) return;
   const Worker* before = registry_.by_name(hello.name);
   const bool known = before != nullptr;

@@ -148,6 +148,7 @@ void Coordinator::on_trained(const Trained& trained, double) {
     row(Stmt::put_metric, {static_cast<int64_t>(trained.step), m.name, m.value});
   row(Stmt::put_metric, {static_cast<int64_t>(trained.step), std::string("trained"), 1.0});
   trained_ = std::max(trained_, trained.step + 1);
+  trained_ticket_ = ledger_.last() + 1;
 }
 
 void Coordinator::on_checkpointed(const Checkpointed& m, double) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "learner/checkpoint.h"
@@ -40,6 +41,22 @@ void MetricsFile::write(uint64_t step, const std::vector<Metric>& metrics) {
   std::ofstream out(path_, std::ios::app);
   out << j.dump() << "\n" << std::flush;
   if (!out) fail("cannot write {}: {}", path_, std::strerror(errno));
+}
+
+std::vector<Trained> MetricsFile::since(uint64_t first) const {
+  std::vector<Trained> out;
+  std::ifstream in(path_);
+  for (std::string line; std::getline(in, line);) {
+    const ordered_json j = ordered_json::parse(line);
+    const auto step = j.at("step").get<uint64_t>();
+    if (step < first) continue;
+    Trained& trained = out.emplace_back(Trained{static_cast<uint32_t>(step), {}});
+    for (const auto& [name, value] : j.items())
+      if (name != "step")
+        trained.metrics.push_back(
+            {name, value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>()});
+  }
+  return out;
 }
 
 }  // namespace cohort

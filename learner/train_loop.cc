@@ -123,7 +123,13 @@ class Trainer {
       metrics_.emplace(options_.run_dir + "/metrics.jsonl", next_step_);
       server_.emplace(weight_endpoint(loop_.endpoint), size_t{1} << 20, 2, broadcast_root());
     });
-    if (state_->saved()) tell_checkpoint(*state_->saved());
+    if (state_->saved()) {
+      // What the checkpoint holds is not trained again: the ledger gets now what a kill kept from it.
+      on_root(ranks_, [&] {
+        for (const Trained& trained : metrics_->since(welcome_.trained_steps)) link_.send(trained);
+      });
+      tell_checkpoint(*state_->saved());
+    }
     publish();
   }
 

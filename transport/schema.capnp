@@ -73,6 +73,7 @@ struct Welcome {
   configToml @2 :Text;        # the resolved run file
   heartbeatMs @3 :UInt32 = 1000;
   timeoutMs @4 :UInt32 = 10000;  # silence after which either side counts the other as gone
+  trainedSteps @5 :UInt32;    # the ledger has the Trained of each step below
 }
 
 struct Refused {

@@ -107,7 +107,8 @@ Hello get(wire::Hello::Reader in) {
 }
 
 Welcome get(wire::Welcome::Reader in) {
-  return {str(in.getRunId()), in.getEpoch(), str(in.getConfigToml()), in.getHeartbeatMs(), in.getTimeoutMs()};
+  return {str(in.getRunId()),   in.getEpoch(),     str(in.getConfigToml()),
+          in.getHeartbeatMs(), in.getTimeoutMs(), in.getTrainedSteps()};
 }
 
 Heartbeat get(wire::Heartbeat::Reader in) {

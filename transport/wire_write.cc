@@ -118,6 +118,7 @@ void put(wire::Envelope::Builder e, const Welcome& m) {
   out.setConfigToml(text(m.config_toml));
   out.setHeartbeatMs(m.heartbeat_ms);
   out.setTimeoutMs(m.timeout_ms);
+  out.setTrainedSteps(m.trained_steps);
 }
 
 void put(wire::Envelope::Builder e, const Refused& m) {

@@ -168,6 +168,7 @@ void FakeRun::run_learner() {
       r.asked = -1e9;  // a request is forgotten with the conversation
       if (r.rank == 0) {
         // as the real one: the process that wrote the checkpoint may have died before the coordinator heard of it
+        for (uint32_t k = r.trained_steps; k < checkpoint_on_disk_; ++k) send(r, Trained{k, {{"loss", 1.0}}});
         if (checkpoint_on_disk_ > 0)
           send(r, Checkpointed{checkpoint_on_disk_, "checkpoint-" + std::to_string(checkpoint_on_disk_)});
         send(r, Published{learner_step_, "tcp://weights", 1});

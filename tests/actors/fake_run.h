@@ -59,6 +59,7 @@ class FakeRun {
     uint32_t pid = 0, rank = 0;
     PeerId id;
     bool welcomed = false;
+    uint32_t trained_steps = 0;  // of its Welcome
     double said_hello = -1e9;
     uint64_t seq = 0;
     std::deque<Envelope> unacked;
@@ -248,8 +249,9 @@ class FakeRun {
     }
     bool welcomed = false;
     for (auto it = p.inbox.begin(); it != p.inbox.end();)
-      if (std::holds_alternative<Welcome>(*it)) {
+      if (const auto* welcome = std::get_if<Welcome>(&*it)) {
         p.welcomed = welcomed = true;
+        p.trained_steps = welcome->trained_steps;
         it = p.inbox.erase(it);
       } else {
         ++it;

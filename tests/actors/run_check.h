@@ -46,6 +46,7 @@ inline void check_lineage(FakeRun& run, const FakeRunOptions& options, const std
       ASSERT_TRUE(seen.insert(g).second) << "group " << g << " trained twice";
   }
   EXPECT_EQ(sql_number(dir, "SELECT COUNT(*) FROM batches"), total);
+  EXPECT_EQ(sql_number(dir, "SELECT COUNT(DISTINCT step) FROM metrics WHERE name='trained'"), total);
   EXPECT_EQ(sql_number(dir, "SELECT COUNT(*) FROM groups WHERE state='consumed'"),
             total * options.config.async.groups_per_batch);
   EXPECT_EQ(

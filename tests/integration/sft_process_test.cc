@@ -56,16 +56,17 @@ TEST_F(SftProcess, InterruptedByCtrlCAndStartedAgainGivesTheSameWeights) {
 }
 
 TEST_F(SftProcess, KillNineLeavesNothingAndTheSameCommandGoesOn) {
+  constexpr int kSteps = 2000;  // it has to run still when it is looked at
   const std::string dir = folder + "/run";
   {
-    Process p(folder, command(dir, 40));
+    Process p(folder, command(dir, kSteps));
     ASSERT_TRUE(p.until([&] { return p.output().find("step 1/") != std::string::npos; }, 60)) << p.output();
     EXPECT_GE(p.alive().size(), 5u) << "supervisor, guard, mpirun and two ranks";
     p.signal(SIGKILL);
     EXPECT_EQ(p.wait(10).code, 128 + SIGKILL);
     EXPECT_TRUE(p.all_gone(10));
   }
-  EXPECT_EQ(run(folder, command(dir, 40)).code, 0);
+  EXPECT_EQ(run(folder, command(dir, kSteps)).code, 0);
 }
 
 TEST_F(SftProcess, TheSecondCtrlCStopsAtOnce) {

@@ -25,6 +25,7 @@ namespace fs = std::filesystem;
 using cohort::testing::FakeCoordinator;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAreArray;
 
 std::string read(const std::string& file) {
   std::stringstream text;
@@ -128,6 +129,7 @@ TEST_F(TrainLoop, TrainsPublishesAndExports) {
 // Killed after step 2 (its checkpoint holds two steps): goes on at step 2 and ends with the same bits as if
 // nothing was.
 TEST_F(TrainLoop, KilledAndStartedAgainEndsTheSame) {
+  std::vector<Metric> of_step_1;
   {
     FakeCoordinator whole(coordinator("whole"));
     ASSERT_EQ(start(whole).get(), 0) << read(dir + "/log");
@@ -138,13 +140,17 @@ TEST_F(TrainLoop, KilledAndStartedAgainEndsTheSame) {
     std::future<int> exit_code = start(first);
     ASSERT_TRUE(first.wait(60, [&](const FakeCoordinator& f) { return f.all<Trained>().size() == 3; }))
         << read(dir + "/log");
+    of_step_1 = first.all<Trained>()[1].metrics;
     kill_ranks(first);
     EXPECT_NE(exit_code.get(), 0);
     hold_at = -1;
   }
-  FakeCoordinator second(coordinator("killed"));
+  FakeCoordinator::Options behind = coordinator("killed");
+  behind.welcome.trained_steps = 1;  // the kill kept step 1's Trained from this one
+  FakeCoordinator second(behind);
   ASSERT_EQ(start(second).get(), 0) << read(dir + "/log");
-  EXPECT_THAT(trained(second), ElementsAre(2, 3));
+  EXPECT_THAT(trained(second), ElementsAre(1, 2, 3));
+  EXPECT_THAT(second.all<Trained>().front().metrics, UnorderedElementsAreArray(of_step_1));
   EXPECT_EQ(second.all<Checkpointed>().front().next_step,
             2u);  // told again: the coordinator may not know of it
   EXPECT_EQ(second.all<Published>().front().version, 2u);

@@ -96,7 +96,7 @@ class RandomMessages {
     for (size_t i = size(5); i > 0; --i) m.held.push_back({u64(), numbers<uint32_t>()});
     return m;
   }
-  Welcome make(Welcome) { return {text(), u64(), text(), u32(), u32()}; }
+  Welcome make(Welcome) { return {text(), u64(), text(), u32(), u32(), u32()}; }
   Refused make(Refused) { return {text()}; }
   Heartbeat make(Heartbeat) { return {u32(), u32(), u32(), u64(), real(), real(), real(), u64()}; }
   HeartbeatAck make(HeartbeatAck) { return {}; }
