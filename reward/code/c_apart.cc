@@ -16,6 +16,10 @@ namespace {
 #include "reward/code/c_tests.inc"
 #include "reward/code/c_wire.inc"
 
+// Around what is ours: a third of a second of every script's compilation without it.
+constexpr std::string_view kQuick = "#pragma GCC push_options\n#pragma GCC optimize(\"O1\")\n";
+constexpr std::string_view kAsBefore = "#pragma GCC pop_options\n";
+
 // Why tests ended without a verdict: WORD_refuse(index) in c_tests.inc is signal 34 + index.
 constexpr std::array kRefusals = {
     "an argument points to memory whose extent is not known",
@@ -62,27 +66,46 @@ std::string stub(const CFunction& f, size_t index) {
     const CParameter& p = f.parameters[a];
     if (p.pointer) {
       fill += fmt::format("  @frame.a{} = (void*)(@u64){};\n", a, p.name);
-      give += fmt::format("  @pointer((const volatile void*)(@u64){0}, __builtin_dynamic_object_size((const "
-                          "void*){0}, @EXTENT));\n",
-                          p.name);
+      give += fmt::format(
+          "  @pointer((const volatile void*)(@u64){0}, __builtin_dynamic_object_size((const "
+          "void*){0}, @EXTENT));\n",
+          p.name);
     } else {
       fill += fmt::format("  @frame.a{} = {};\n", a, p.name);
-      give += fmt::format("  if (@is_whole(@frame.a{0})) @reach_words(&@frame.a{0}, sizeof "
-                          "@frame.a{0});\n",
-                          a);
+      give += fmt::format(
+          "  if (@is_whole(@frame.a{0})) @reach_words(&@frame.a{0}, sizeof "
+          "@frame.a{0});\n",
+          a);
     }
   }
   std::string text = fmt::format(
       "static inline __attribute__((always_inline)) {} {{\n  struct @frame_{} @frame;\n"
       "  @fill(&@frame, 0, sizeof @frame);\n{}  @begin();\n{}",
       f.prototype, index, fill, give);
-  if (is_void(f))
-    return text + fmt::format("  @ask({}, &@frame, sizeof @frame, 0, 0, 0);\n}}\n", index);
+  if (is_void(f)) return text + fmt::format("  @ask({}, &@frame, sizeof @frame, 0, 0, 0);\n}}\n", index);
   return text + fmt::format(
                     "  __typeof__(__extension__ ({{ {} @any; @any; }})) @result;\n"
                     "  @ask({}, &@frame, sizeof @frame, (void*)&@result, sizeof @result, {});\n"
                     "  return @result;\n}}\n",
                     f.result, index, f.number ? 0 : 1);
+}
+
+// What joins tests and program behind the back of a call.
+std::string shared_state(std::string_view program, std::string_view tests) {
+  auto names = [](std::string_view text, std::initializer_list<const char*> words) -> std::string {
+    for (const Token& token : tokens_of(text))
+      for (const char* word : words)
+        if (token.kind == Token::word && of(text, token) == word) return word;
+    return "";
+  };
+  if (const std::string word = names(tests, {"freopen", "dup2", "dup"}); !word.empty())
+    return fmt::format("its tests use {}: what it reads and writes is not theirs", word);
+  for (const auto& both : {std::initializer_list<const char*>{"fopen", "open", "tmpfile", "remove", "creat"},
+                           std::initializer_list<const char*>{"setenv", "putenv", "getenv", "unsetenv"},
+                           std::initializer_list<const char*>{"setlocale"}})
+    if (const std::string word = names(tests, both); !word.empty() && !names(program, both).empty())
+      return fmt::format("its tests use {}, as it does: files and settings are not shared", word);
+  return "";
 }
 
 // Whether tests point into an array of arrays by `&a[i][j]`: to the compiler that is a row.
@@ -107,30 +130,37 @@ std::string c_server(std::string_view program, const CInterface& interface, cons
     std::string call;
     for (size_t a = 0; a < f.parameters.size(); ++a) call += fmt::format("{}@given.a{}", a ? ", " : "", a);
     call = fmt::format("{}({})", f.name, call);
-    cases += fmt::format("    case {0}: {{\n      struct @frame_{0} @given;\n      @copy(&@given, arguments, sizeof @given);\n", i);
+    cases += fmt::format(
+        "    case {0}: {{\n      struct @frame_{0} @given;\n      @copy(&@given, arguments, sizeof "
+        "@given);\n",
+        i);
     if (is_void(f))
       cases += fmt::format("      {};\n      @answer(0, 0);\n", call);
     else
-      cases += fmt::format("      {} @result = {};\n      @answer((const void*)&@result, sizeof @result);\n", f.result, call);
+      cases += fmt::format("      {} @result = {};\n      @answer((const void*)&@result, sizeof @result);\n",
+                           f.result, call);
     cases += "      break;\n    }\n";
   }
   // what the tests read is not optimised away
   for (const std::string& name : interface.names) kept += fmt::format("(const void*)&{}, ", name);
-  return "#line 1 \"solution.c\"\n" + without_main(program) + undone_words(false) + with_word(kWire, word) +
-         with_word(frames(interface), word, "@") + with_word(kServe, word) +
+  return "#line 1 \"solution.c\"\n" + without_main(program) + undone_words(false) + std::string(kQuick) +
+         with_word(kWire, word) + with_word(frames(interface), word, "@") + with_word(kServe, word) +
+         std::string(kAsBefore) +
          with_word(fmt::format("const void* volatile @kept[] = {{{}0}};\n", kept) +
-                       "static void @call(unsigned which, const char* arguments) {\n  switch (which) {\n" + cases +
-                       "    default: _exit(1);\n  }\n}\n",
+                       "static void @call(unsigned which, const char* arguments) {\n  switch (which) {\n" +
+                       cases + "    default: @exit(1);\n  }\n}\n",
                    word, "@");
 }
 
 std::string c_script(const CInterface& interface, std::string_view tests, const std::string& word) {
   // the headers that tests beside the program would find
   std::string text = interface.headers + "#include <assert.h>\n#line 1 \"boundary\"\n";
-  text += with_word(kWire, word) + with_word(kMemory, word) + interface.declarations +
-          with_word(frames(interface), word, "@") + with_word(kAsk, word) + interface.variables +
+  text += std::string(kQuick) + with_word(kWire, word) + with_word(kMemory, word) + interface.declarations +
+          with_word(frames(interface), word, "@") + with_word(kAsk, word) + std::string(kAsBefore) +
+          interface.variables +
           with_word(fmt::format("enum {{ @EXTENT = {} }};\n", points_into_rows(tests) ? 0 : 1), word, "@");
-  for (size_t i = 0; i < interface.functions.size(); ++i) text += with_word(stub(interface.functions[i], i), word, "@");
+  for (size_t i = 0; i < interface.functions.size(); ++i)
+    text += with_word(stub(interface.functions[i], i), word, "@");
   // so that the compiler sees what the tests' own functions pass on
   if (tests.size() < 20000 && tests.find("int main") != tests.npos)
     text += "__attribute__((flatten)) int main();\n";
@@ -138,14 +168,15 @@ std::string c_script(const CInterface& interface, std::string_view tests, const 
 }
 
 std::vector<std::string> c_script_arguments() {
-  return {"-fPIE", "-static", "-no-pie", "-nostartfiles", "-fno-stack-protector", "-mno-direct-extern-access", "-Wl,--no-relax",
-          "-Wl,-Ttext-segment=0x3e5a41000000",
+  return {"-fPIE", "-static", "-no-pie", "-nostartfiles", "-fno-stack-protector", "-mno-direct-extern-access",
+          "-Wl,--no-relax", "-Wl,-Ttext-segment=0x3e5a41000000",
           // nothing of one variable is left in another
           "-ftrivial-auto-var-init=zero", "-fstack-reuse=none",
           // marks around variables, no checks of what is read or written
-          "-fsanitize=kernel-address", "-fsanitize-address-use-after-scope", "-fasan-shadow-offset=0x369000000000",
-          "--param=asan-stack=1", "--param=asan-globals=1", "--param=asan-instrument-allocas=1",
-          "--param=asan-instrument-reads=0", "--param=asan-instrument-writes=0"};
+          "-fsanitize=kernel-address", "-fsanitize-address-use-after-scope",
+          "-fasan-shadow-offset=0x369000000000", "--param=asan-stack=1", "--param=asan-globals=1",
+          "--param=asan-instrument-allocas=1", "--param=asan-instrument-reads=0",
+          "--param=asan-instrument-writes=0"};
 }
 
 ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, const TestSet& set,
@@ -155,9 +186,11 @@ ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, c
   if (called.empty()) return {{}, "it defines no function that its tests call", {}};
   const CInterface interface = read_c_interface(program, called, tests);
   if (!interface.refused.empty()) return {{}, interface.refused, {}};
+  if (std::string why = shared_state(program, tests); !why.empty()) return {{}, std::move(why), {}};
   const CodeLanguage& c = toolchain.language("c");
   std::vector<std::string> arguments = {"-Wl,--wrap=free,--wrap=realloc"};
-  if (!interface.names.empty()) arguments.push_back("-no-pie");  // its variables' addresses are known before it runs
+  if (!interface.names.empty())
+    arguments.push_back("-no-pie");  // its variables' addresses are known before it runs
   const Compiled served = toolchain.compile(c, c_server(program, interface, word), {}, arguments, cancelled);
   if (!served.ok()) {
     if (!cannot_be_apart(served, "boundary:")) return {{}, served.refused.reason, served};

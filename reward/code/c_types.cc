@@ -13,11 +13,11 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-constexpr const char* kNumbers[] = {
-    "char",     "short",    "int",      "long",     "signed",    "unsigned", "float",     "double",
-    "_Bool",    "bool",     "size_t",   "ssize_t",  "ptrdiff_t", "int8_t",   "int16_t",   "int32_t",
-    "int64_t",  "uint8_t",  "uint16_t", "uint32_t", "uint64_t",  "intptr_t", "uintptr_t", "intmax_t",
-    "uintmax_t", "const",   "volatile", "enum"};
+constexpr const char* kNumbers[] = {"char",      "short",    "int",      "long",     "signed",    "unsigned",
+                                    "float",     "double",   "_Bool",    "bool",     "size_t",    "ssize_t",
+                                    "ptrdiff_t", "int8_t",   "int16_t",  "int32_t",  "int64_t",   "uint8_t",
+                                    "uint16_t",  "uint32_t", "uint64_t", "intptr_t", "uintptr_t", "intmax_t",
+                                    "uintmax_t", "const",    "volatile", "enum"};
 constexpr const char* kKeywords[] = {
     "auto",   "break",  "case",     "char",   "const",    "continue", "default",  "do",     "double",
     "else",   "enum",   "extern",   "float",  "for",      "goto",     "if",       "inline", "int",
@@ -25,13 +25,14 @@ constexpr const char* kKeywords[] = {
     "struct", "switch", "typedef",  "union",  "unsigned", "void",     "volatile", "while",  "_Bool"};
 
 constexpr const char* kHeaders[] = {
-    "assert.h",    "complex.h",   "ctype.h",  "errno.h",    "fenv.h",     "float.h",    "inttypes.h", "iso646.h",
-    "limits.h",    "locale.h",    "math.h",   "setjmp.h",   "signal.h",   "stdalign.h", "stdarg.h",   "stdatomic.h",
-    "stdbool.h",   "stddef.h",    "stdint.h", "stdio.h",    "stdlib.h",   "stdnoreturn.h", "string.h", "strings.h",
-    "tgmath.h",    "time.h",      "uchar.h",  "wchar.h",    "wctype.h",   "unistd.h",   "sys/types.h", "sys/time.h",
-    "pthread.h",   "malloc.h",    "memory.h", "sys/param.h", "search.h",  "regex.h"};
-constexpr const char* kFeatures[] = {"_GNU_SOURCE", "_DEFAULT_SOURCE", "_BSD_SOURCE", "_POSIX_C_SOURCE", "_XOPEN_SOURCE",
-                                     "_ISOC99_SOURCE", "_ISOC11_SOURCE", "_POSIX_SOURCE"};
+    "assert.h",      "complex.h",   "ctype.h",     "errno.h",    "fenv.h",    "float.h",  "inttypes.h",
+    "iso646.h",      "limits.h",    "locale.h",    "math.h",     "setjmp.h",  "signal.h", "stdalign.h",
+    "stdarg.h",      "stdatomic.h", "stdbool.h",   "stddef.h",   "stdint.h",  "stdio.h",  "stdlib.h",
+    "stdnoreturn.h", "string.h",    "strings.h",   "tgmath.h",   "time.h",    "uchar.h",  "wchar.h",
+    "wctype.h",      "unistd.h",    "sys/types.h", "sys/time.h", "pthread.h", "malloc.h", "memory.h",
+    "sys/param.h",   "search.h",    "regex.h"};
+constexpr const char* kFeatures[] = {"_GNU_SOURCE",   "_DEFAULT_SOURCE", "_BSD_SOURCE",    "_POSIX_C_SOURCE",
+                                     "_XOPEN_SOURCE", "_ISOC99_SOURCE",  "_ISOC11_SOURCE", "_POSIX_SOURCE"};
 
 template <class List>
 bool among(const List& list, std::string_view word) {
@@ -91,7 +92,8 @@ Text read_text(std::string_view text) {
     }
     std::vector<Token> line;
     for (++i; i < all.size(); ++i) {
-      const bool ends = all[i].kind == Token::skipped && of(text, all[i]).find('\n') != std::string_view::npos;
+      const bool ends =
+          all[i].kind == Token::skipped && of(text, all[i]).find('\n') != std::string_view::npos;
       if (ends && (line.empty() || of(text, line.back()) != "\\")) break;
       if (ends) line.pop_back();
       if (all[i].kind != Token::skipped) line.push_back(all[i]);
@@ -101,7 +103,8 @@ Text read_text(std::string_view text) {
     if (of(text, line[0]) == "pragma" && line.size() > 1 && of(text, line[1]) == "pack") out.packs = true;
     if (of(text, line[0]) == "include" && line.size() > 2) {
       const std::string_view header = text.substr(line[1].end, line.back().begin - line[1].end);
-      if (of(text, line[1]) == "<" && among(kHeaders, header)) out.headers += fmt::format("#include <{}>\n", header);
+      if (of(text, line[1]) == "<" && among(kHeaders, header))
+        out.headers += fmt::format("#include <{}>\n", header);
     }
     if (of(text, line[0]) != "define" || line.size() < 2) continue;
     if (among(kFeatures, of(text, line[1])) && out.headers.find("#include") == std::string::npos)
@@ -149,12 +152,14 @@ std::vector<Words> split_declarations(const Words& words) {
   return all;
 }
 
-// Without attributes and words of no weight to a caller.
+// Without words of no weight to a caller: attributes too, but for a structure's, which may lay it out in another way.
 Words plain_words(const Words& words) {
+  const bool function = words.back() == "{}";
+  const bool type = !function && (words[0] == "typedef" || among(words, "{"));
   Words out;
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string& w = words[i];
-    if (w == "__attribute__" || w == "__attribute") {
+    if (!type && (w == "__attribute__" || w == "__attribute")) {
       i = behind(words, i + 1) - 1;
       continue;
     }
@@ -185,7 +190,8 @@ void name_types(Declaration& d) {
     if (d.words[i] != "enum") continue;
     const size_t end = behind(d.words, open);
     for (size_t k = open; k + 1 < end; ++k)
-      if ((d.words[k] == "{" || d.words[k] == ",") && is_name(d.words[k + 1])) d.names.push_back(d.words[k + 1]);
+      if ((d.words[k] == "{" || d.words[k] == ",") && is_name(d.words[k + 1]))
+        d.names.push_back(d.words[k + 1]);
   }
   if (d.words[0] != "typedef") return;
   int depth = 0;
@@ -234,13 +240,15 @@ std::vector<Declaration> declarations_of(const Words& words) {
         if (body || end == d.words.size()) {
           Declaration type;
           type.kind = Declaration::type;
-          type.words = Words(d.words.begin() + static_cast<long>(from), d.words.begin() + static_cast<long>(end));
+          type.words =
+              Words(d.words.begin() + static_cast<long>(from), d.words.begin() + static_cast<long>(end));
           name_types(type);
           const bool tagged = is_name(type.words[1]);
           all.push_back(type);
           if (end == d.words.size() || !tagged) continue;
           // the variables of it
-          d.words.erase(d.words.begin() + static_cast<long>(from) + 2, d.words.begin() + static_cast<long>(end));
+          d.words.erase(d.words.begin() + static_cast<long>(from) + 2,
+                        d.words.begin() + static_cast<long>(end));
         }
       }
       d.kind = Declaration::variable;
@@ -280,12 +288,14 @@ std::vector<std::pair<std::string, std::string>> variables_of(const Declaration&
 
 class Reader {
  public:
-  Reader(std::string_view program, std::string_view tests) : text_(read_text(program)), tests_(read_text(tests)) {
+  Reader(std::string_view program, std::string_view tests)
+      : text_(read_text(program)), tests_(read_text(tests)) {
     declared_ = declarations_of(text_.words);
     for (const Declaration& d : declarations_of(tests_.words)) {
       if (d.kind == Declaration::variable && !d.elsewhere)
         for (const auto& [name, _] : variables_of(d)) own_.insert(name);
-      if (d.kind == Declaration::type || d.kind == Declaration::function) own_.insert(d.names.begin(), d.names.end());
+      if (d.kind == Declaration::type || d.kind == Declaration::function)
+        own_.insert(d.names.begin(), d.names.end());
     }
     for (const auto& [name, macro] : tests_.macros) own_.insert(name);
   }
@@ -344,7 +354,8 @@ class Reader {
       if (d.kind != Declaration::type || d.words[0] != "typedef" || !among(d.names, name)) continue;
       const auto close = std::find(d.words.rbegin(), d.words.rend(), "}");
       const auto declarator = d.words.begin() + (d.words.rend() - close);
-      if (std::any_of(declarator, d.words.end(), [](const std::string& w) { return w == "*" || w == "[" || w == "("; }))
+      if (std::any_of(declarator, d.words.end(),
+                      [](const std::string& w) { return w == "*" || w == "[" || w == "("; }))
         return true;
       const size_t last = d.words.size() - 2;  // the type before the name
       if (close == d.words.rend() && last > 0 && !aggregate(d.words[last - 1]) && d.words[last] != name)
@@ -359,10 +370,12 @@ class Reader {
     const Words result(d.words.begin(), d.words.begin() + static_cast<long>(open) - 1);
     if (result.empty()) return "has no type for its result";
     if (behind(d.words, open) != d.words.size()) return "has parameters of an old kind";
+    if (among(d.words, ".")) return "takes any number of arguments";
     if (!clean(d.words)) return "has types that are no plain words";
     f.result = joined(result);
     f.prototype = joined(d.words);
-    f.number = std::all_of(result.begin(), result.end(), [](const std::string& w) { return among(kNumbers, w); });
+    f.number =
+        std::all_of(result.begin(), result.end(), [](const std::string& w) { return among(kNumbers, w); });
     size_t from = open + 1;
     for (size_t i = from; i < d.words.size(); ++i) {
       const bool end = i + 1 == d.words.size();
@@ -373,7 +386,7 @@ class Reader {
       const Words one(d.words.begin() + static_cast<long>(from), d.words.begin() + static_cast<long>(i));
       from = i + 1;
       if (end && f.parameters.empty() && (one.empty() || one == Words{"void"})) break;
-      if (one.empty() || one[0] == ".") return "takes any number of arguments";
+      if (one.empty()) return "has a parameter without a type";
       f.parameters.push_back(read_parameter(one));
       if (f.parameters.back().name.empty()) return "has a parameter without a name";
     }
@@ -407,8 +420,8 @@ class Reader {
       if (w[0] == '"' || among(Words{"#", "\\", ".", "@", "$", "`"}, w)) return false;
       if (w == "{" && i > 0 && words[i - 1] == "(") return false;
       if (w.starts_with("__") && w != "__int128") return false;
-      if (among(Words{"asm", "typeof", "_Alignas", "alignas", "_Static_assert", "static_assert", "_Generic", "_Atomic",
-                      "_Thread_local"},
+      if (among(Words{"asm", "typeof", "_Alignas", "alignas", "_Static_assert", "static_assert", "_Generic",
+                      "_Atomic", "_Thread_local"},
                 w))
         return false;
       if (const auto m = text_.macros.find(w); m != text_.macros.end() && m->second.call) return false;
@@ -445,7 +458,8 @@ class Reader {
     for (const auto& [name, macro] : text_.macros) {
       if (!needed_.contains(name) || own_.contains(name) || macro.body.empty()) continue;
       if (!plain_macro(name, macro)) {
-        if (among(tests_.words, name) && !macro.call) refused_ = fmt::format("its tests use {}, a macro that is no constant", name);
+        if (among(tests_.words, name) && !macro.call)
+          refused_ = fmt::format("its tests use {}, a macro that is no constant", name);
         continue;
       }
       out.declarations += fmt::format("#ifndef {0}\n#define {0} {1}\n#endif\n", name, joined(macro.body));
@@ -463,7 +477,8 @@ class Reader {
       if (d.kind != Declaration::type) continue;
       const auto wanted = [&](const std::string& n) { return needed_.contains(n); };
       if (std::none_of(d.names.begin(), d.names.end(), wanted)) continue;
-      if (std::any_of(d.names.begin(), d.names.end(), [&](const std::string& n) { return own_.contains(n); })) continue;
+      if (std::any_of(d.names.begin(), d.names.end(), [&](const std::string& n) { return own_.contains(n); }))
+        continue;
       if (!clean(d.words)) {
         // known by its name only: enough for one that the tests never look into
         if (aggregate(d.words[0]) && is_name(d.words[1])) out.declarations += joined(d.words, 0, 2) + ";\n";

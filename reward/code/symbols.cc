@@ -18,7 +18,8 @@ std::optional<T> at(std::string_view elf, uint64_t offset) {
 }  // namespace
 
 std::optional<uint64_t> symbol_address(std::string_view elf, std::string_view name) {
-  constexpr uint64_t kLow = 0x400000, kHigh = 0x40000000;  // where the linker puts a program that is not moved
+  constexpr uint64_t kLow = 0x400000,
+                     kHigh = 0x40000000;  // where the linker puts a program that is not moved
   const auto head = at<Elf64_Ehdr>(elf, 0);
   if (!head || memcmp(head->e_ident, ELFMAG, SELFMAG) != 0 || head->e_type != ET_EXEC) return {};
   std::optional<uint64_t> found;
