@@ -91,11 +91,14 @@ std::string stub(const CFunction& f, size_t index) {
 }
 
 // What joins tests and program behind the back of a call.
-std::string shared_state(std::string_view program, std::string_view tests) {
-  auto names = [](std::string_view text, std::initializer_list<const char*> words) -> std::string {
+std::string shared_state(std::string_view program, std::string_view tests,
+                         const std::vector<std::string>& called) {
+  auto names = [&](std::string_view text, std::initializer_list<const char*> words) -> std::string {
     for (const Token& token : tokens_of(text))
       for (const char* word : words)
-        if (token.kind == Token::word && of(text, token) == word) return word;
+        if (token.kind == Token::word && of(text, token) == word &&
+            std::find(called.begin(), called.end(), word) == called.end())  // else one of its own
+          return word;
     return "";
   };
   if (const std::string word = names(tests, {"freopen", "dup2", "dup"}); !word.empty())
@@ -186,7 +189,7 @@ ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, c
   if (called.empty()) return {{}, "it defines no function that its tests call", {}};
   const CInterface interface = read_c_interface(program, called, tests);
   if (!interface.refused.empty()) return {{}, interface.refused, {}};
-  if (std::string why = shared_state(program, tests); !why.empty()) return {{}, std::move(why), {}};
+  if (std::string why = shared_state(program, tests, called); !why.empty()) return {{}, std::move(why), {}};
   const CodeLanguage& c = toolchain.language("c");
   std::vector<std::string> arguments = {"-Wl,--wrap=free,--wrap=realloc"};
   if (!interface.names.empty())
