@@ -28,12 +28,14 @@ std::vector<CodeLanguage> built_in() {
   c.compile = {"gcc", "-std=gnu17", "-O2", "-o", "{program}", "{source}", "-lm"};
   c.run = {"./{program}"};
   c.syntax = CodeSyntax::c;
+  c.trial = "#include <stdio.h>\nint main(void) {\n  for (int c; (c = getchar()) != EOF;) putchar(c);\n}\n";
   CodeLanguage cpp = c;
   cpp.name = "cpp";
   cpp.aliases = {"c++", "cc", "cxx"};
   cpp.source = "solution.cpp";
   cpp.compile = {"g++", "-std=gnu++20", "-O2", "-o", "{program}", "{source}", "-lm"};
   cpp.precompile = "bits/stdc++.h";
+  cpp.trial = "#include <bits/stdc++.h>\nint main() { std::cout << std::cin.rdbuf(); }\n";
   CodeLanguage python;
   python.name = "python";
   python.aliases = {"python3", "py"};
@@ -41,6 +43,7 @@ std::vector<CodeLanguage> built_in() {
   python.run = {"{python}", "-I", "-B", "{source}"};
   python.syntax_errors = {"SyntaxError", "IndentationError", "TabError"};
   python.syntax = CodeSyntax::python;
+  python.trial = "import sys\nsys.stdout.write(sys.stdin.read())\n";
   return {c, cpp, python};
 }
 

@@ -17,6 +17,10 @@ using sandbox::Ended, sandbox::Isolation, sandbox::Outcome;
 
 namespace {
 
+constexpr const char* kTrialInput = "a trial of 2 lines\nand no more\n";
+// More than a program's: whether the language works is asked, on a busy machine too, and records may raise their limits.
+constexpr CodeLimits kTrialLimits = {.wall_s = 60, .cpu_s = 30, .memory_mb = 4096, .processes = 256};
+
 // The compiler's first complaint, in the words that most of them have before it.
 std::string first_error(const std::string& text) {
   size_t at = text.npos;
@@ -108,6 +112,7 @@ Compiled Toolchain::compile(const CodeLanguage& language, std::string_view sourc
                             const std::vector<sandbox::File>& extra,
                             const std::vector<std::string>& arguments,
                             const std::atomic<bool>& cancelled) const {
+  try_out(language, cancelled);
   if (language.compile.empty()) {
     Compiled compiled;
     compiled.program = {&language, language.source, std::string(source), false,
@@ -129,6 +134,34 @@ Compiled Toolchain::compile(const CodeLanguage& language, std::string_view sourc
   Compiled compiled;
   compiled.refused = {VerdictKind::cancelled, "cancelled"};
   return compiled;
+}
+
+// A toolchain that lacks a part, or an entry that is subtly wrong, would fail every program.
+void Toolchain::try_out(const CodeLanguage& asked, const std::atomic<bool>& cancelled) const {
+  if (asked.trial.empty()) return;
+  const CodeLanguage& language = find_language(languages_, asked.name);  // not as changed for a certain run
+  tried_.get(language.name, cancelled, [&] {
+    auto broken = [&](const std::string& what) {
+      throw InfraError(fmt::format("the trial program of \"{}\" {}: its entry or its toolchain is broken here",
+                                   language.name, what));
+    };
+    Compiled compiled;
+    if (language.compile.empty())
+      compiled.program = {&language, language.source, language.trial, false, fill_in(language.run, language)};
+    else
+      compiled = run_compiler(language, language.trial, {}, {}, cancelled);
+    if (compiled.refused.kind == VerdictKind::compile_error)
+      broken("does not compile: " + compiled.refused.reason);
+    sandbox::Job job = compiled.program.job(to_limits(kTrialLimits));
+    job.stdin_data = kTrialInput;
+    const Outcome o = compiled.ok() ? jail(language).run(job, cancelled) : Outcome{};
+    if (!compiled.ok() || o.ended == Ended::cancelled) return OnceCache<bool>::Made{false, 1, false};
+    if (const Judged judged = judge_ending(o); judged.kind != VerdictKind::passed)
+      broken(fmt::format("{}{}{}", judged.reason, o.err.empty() ? "" : ": ", last_line(o.err)));
+    if (trim(o.out) != trim(kTrialInput))
+      broken(fmt::format("writes \"{}\" instead of \"{}\"", trim(o.out).substr(0, 60), trim(kTrialInput)));
+    return OnceCache<bool>::Made{true};
+  });
 }
 
 Compiled Toolchain::run_compiler(const CodeLanguage& language, std::string_view source,
@@ -165,7 +198,7 @@ Compiled Toolchain::run_compiler(const CodeLanguage& language, std::string_view 
                         fill_in(language.run, language)};
   } else if (o.ended == Ended::cancelled) {
     compiled.refused = {VerdictKind::cancelled, "cancelled"};
-  } else if (o.ended == Ended::exited && (o.exit_code == 126 || o.exit_code == 127)) {
+  } else if (o.ended == Ended::exited && (o.exit_code == 126 || o.exit_code == 127) && language.trial.empty()) {
     // a shell's word for a command that is not there: no fault of the program
     throw InfraError(fmt::format("the compile command of \"{}\" does not run on this host: {}", language.name,
                                  last_line(o.err)));

@@ -48,7 +48,8 @@ class Toolchain {
   const CodeLanguage& language(const std::string& name) const;  // throws InfraError for an unknown one
   const Python& python() const { return python_; }
 
-  // `extra` files and arguments are part of the compiler's run, after the language's own.
+  // `extra` files and arguments are part of the compiler's run, after the language's own. Throws InfraError while the
+  // language's trial program does not do what it should.
   Compiled compile(const CodeLanguage& language, std::string_view source,
                    const std::vector<sandbox::File>& extra, const std::vector<std::string>& arguments,
                    const std::atomic<bool>& cancelled) const;
@@ -65,6 +66,7 @@ class Toolchain {
   size_t compiles_reused() const { return compiled_.hits(); }
 
  private:
+  void try_out(const CodeLanguage& language, const std::atomic<bool>& cancelled) const;
   const sandbox::Jail& jail_with(const std::vector<std::string>& read_only) const;
   Compiled run_compiler(const CodeLanguage& language, std::string_view source,
                         const std::vector<sandbox::File>& extra, const std::vector<std::string>& arguments,
@@ -78,6 +80,7 @@ class Toolchain {
   mutable std::mutex mutex_;  // jails_
   mutable std::map<std::vector<std::string>, std::unique_ptr<sandbox::Jail>> jails_;
   mutable OnceCache<Compiled> compiled_{256u << 20};
+  mutable OnceCache<bool> tried_{1000};  // languages whose trial program did what it should
 };
 
 }  // namespace cohort::code

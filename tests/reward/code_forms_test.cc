@@ -1,4 +1,5 @@
 // Every form a record's tests may have, languages by TOML, and the ways to compare.
+#include <gmock/gmock.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -10,6 +11,7 @@ namespace cohort {
 namespace {
 
 using namespace code_testing;
+using testing::HasSubstr;
 
 json calls(const json& tests, const std::string& entry = "f") {
   return {{"language", "python"}, {"entry_point", entry}, {"tests", tests}};
@@ -344,6 +346,34 @@ TEST(CodeForms, ALanguageThatThisHostLacksIsNoReward) {
   EXPECT_NE(says(compiled + "compile = [\"no-such-command\"]").find("no-such-command"), std::string::npos);
   EXPECT_NE(says(compiled + "compile = [\"sh\", \"-c\", \"no-such-command a\"]").find("no-such-command"),
             std::string::npos);
+}
+
+// An entry or a toolchain that would fail every program is found out before the first.
+TEST(CodeForms, ATrialProgramTellsABrokenLanguageFromABrokenProgram) {
+  auto graded = [&](const std::string& more, const char* source) {
+    auto grader = make("[[languages]]\nname = \"x\"\nsource = \"a.sh\"\n" + more);
+    return grade(source, {{"language", "x"}, {"tests", {{{"stdin", "5\n"}, {"stdout", "5\n"}}}}}, *grader);
+  };
+  auto refused = [&](const std::string& more) {
+    const Verdict v = graded(more, "cat");
+    EXPECT_VERDICT(v, K::infra_error);
+    return v.reason;
+  };
+  const std::string runs = "run = [\"sh\", \"{source}\"]\n", trial = "trial = \"cat\"\n";
+  EXPECT_VERDICT(graded(runs + trial, "cat"), K::passed);
+  EXPECT_VERDICT(graded(runs + trial, "echo 6"), K::failed);
+  EXPECT_THAT(refused("run = [\"echo\", \"{source}\"]\n" + trial), HasSubstr("writes \"a.sh\" instead of"));
+  EXPECT_THAT(refused("run = [\"sh\", \"-c\", \"exit 3\"]\n" + trial), HasSubstr("exit status 3"));
+  EXPECT_THAT(refused(runs + "trial = \"no-such-thing\"\n"), HasSubstr("no-such-thing: not found"));
+  const std::string compiled = "program = \"p\"\nrun = [\"sh\", \"p\"]\n" + trial;
+  EXPECT_THAT(refused(compiled + "compile = [\"sh\", \"-c\", \"echo error: no parser >&2; exit 1\"]\n"),
+              HasSubstr("the trial program of \"x\" does not compile: error: no parser"));
+  // once it has worked, a command that is not there is one of the program's: here the compiler runs its text
+  const std::string as_macro = compiled + "compile = [\"sh\", \"-c\", \"grep -qx cat a.sh || sh a.sh; cp a.sh p\"]\n";
+  EXPECT_VERDICT(graded(as_macro, "cat"), K::passed);
+  EXPECT_VERDICT(graded(as_macro, "no-such-thing; exit 127"), K::candidate_crash);
+  const std::string strict = compiled + "compile = [\"sh\", \"-c\", \"grep -qx cat a.sh || sh a.sh && cp a.sh p\"]\n";
+  EXPECT_VERDICT(graded(strict, "no-such-thing"), K::compile_error);
 }
 
 // docs/code.md's own block.
