@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "reward/code/c_tokens.h"
+#include "reward/code/cpp_surface.h"
 #include "reward/code/native_tests.h"
 #include "reward/code/pair.h"
 #include "reward/record.h"
@@ -14,9 +15,11 @@ namespace {
 
 using sandbox::Ended, sandbox::Outcome;
 
-#include "reward/code/cpp_apart.inc"
+#include "reward/code/cpp_ask.inc"
+#include "reward/code/cpp_serve.inc"
+#include "reward/code/cpp_wire.inc"
 
-constexpr int kGone = 120, kRaised = 121;  // exit codes of kAsk
+constexpr int kGone = 120, kRaised = 121, kNotCopied = 122;  // exit codes of kAsk
 
 // Functions that a text defines outside of every bracket, once each.
 std::vector<std::string> defined_in(std::string_view text) {
@@ -39,62 +42,17 @@ bool mentions(std::string_view text, std::string_view word) {
   return false;
 }
 
-// Only types that every process has the same: what else a program may call its own is not looked into.
-bool plain(std::string_view type) {
-  constexpr const char* kWords[] = {"const", "unsigned", "signed", "int", "long", "short", "char", "bool",
-                                    "float", "double", "void", "std", "__cxx11", "basic_string", "string",
-                                    "vector", "list", "deque", "set", "multiset", "unordered_set",
-                                    "unordered_multiset", "map", "multimap", "unordered_map",
-                                    "unordered_multimap", "pair", "tuple", "optional", "array",
-                                    // as a compiler writes what is left to its default
-                                    "char_traits", "allocator", "less", "hash", "equal_to"};
-  for (const Token& token : tokens_of(type)) {
-    const std::string_view text = of(type, token);
-    const bool number = text[0] >= '0' && text[0] <= '9';
-    const bool known = token.kind == Token::word &&
-                       (number || std::find(std::begin(kWords), std::end(kWords), text) != std::end(kWords));
-    const bool sign = token.kind == Token::other && std::string_view("<>,:&*").find(text) != text.npos;
-    if (!known && !sign && token.kind != Token::skipped) return false;
+// The line of a file "item" that the compiler complains of first, or 0.
+size_t item_in(const std::string& diagnostics) {
+  for (size_t at = 0; (at = diagnostics.find("item:", at)) != diagnostics.npos; at += 5) {
+    if (at > 0 && diagnostics[at - 1] != '\n' && diagnostics[at - 1] != ' ') continue;
+    const size_t line = strtoul(diagnostics.c_str() + at + 5, nullptr, 10);
+    if (line > 0) return line;
   }
-  return !trim(type).empty();
-}
-
-// The types that `shape<N, F>()` in a binary says.
-std::optional<std::string> shape_in(std::string_view binary, const std::string& word, size_t index) {
-  const std::string mark = fmt::format("cohort_{}::shape() [with int N = {}; F = ", word, index);
-  const size_t at = binary.find(mark);
-  if (at == binary.npos) return {};
-  const std::string_view rest = binary.substr(at + mark.size(), 4000);
-  const size_t end = rest.find_first_of(std::string_view(";]\0", 3));
-  return end == rest.npos ? std::nullopt : std::optional<std::string>(rest.substr(0, end));
+  return 0;
 }
 
 }  // namespace
-
-std::optional<std::string> stub(const std::string& name, std::string_view shape, size_t index,
-                                const std::string& word) {
-  shape = trim(shape);
-  if (shape.ends_with(" noexcept")) shape = trim(shape.substr(0, shape.size() - 9));
-  if (!shape.ends_with(')')) return {};
-  const size_t open = shape.find('(');
-  const std::string_view result = trim(shape.substr(0, open));
-  std::string_view rest = trim(shape.substr(open + 1, shape.size() - open - 2));
-  std::string parameters, types(result), arguments = std::to_string(index);
-  if (!plain(result)) return {};
-  for (int depth = 0, n = 0; !rest.empty() && rest != "void"; ++n) {
-    size_t end = 0;
-    for (; end < rest.size() && (depth > 0 || rest[end] != ','); ++end)
-      depth += (rest[end] == '<') - (rest[end] == '>');
-    const std::string_view type = trim(rest.substr(0, end));
-    if (!plain(type)) return {};
-    parameters += fmt::format("{}{} a{}", n ? ", " : "", type, n);
-    types += fmt::format(", {}", type);
-    arguments += fmt::format(", a{}", n);
-    rest = trim(rest.substr(std::min(rest.size(), end + 1)));
-  }
-  return fmt::format("{} {}({}) {{ return cohort_{}::ask<{}>({}); }}\n", result, name, parameters, word,
-                     types, arguments);
-}
 
 std::vector<std::string> called_by_tests(std::string_view program, const TestSet& set,
                                          std::string_view tests) {
@@ -107,62 +65,49 @@ std::vector<std::string> called_by_tests(std::string_view program, const TestSet
   return called;
 }
 
-CppApart::CppApart(std::string_view program, const TestSet& set, std::string_view tests, std::string word)
-    : program_(program),
-      tests_(tests),
-      word_(std::move(word)),
-      functions_(called_by_tests(program, set, tests)) {}
-
-std::string CppApart::with_word(std::string_view text) const {
-  return replaced(text, "WORD", word_);
-}
-
-std::string CppApart::server() const {
-  std::string cases, shapes;
-  for (size_t i = 0; i < functions_.size(); ++i) {
-    cases += fmt::format("    case {}: return cohort_WORD::call(&::{}, in, out);\n", i, functions_[i]);
-    shapes += fmt::format("  shape = cohort_WORD::shape<{}, decltype(::{})>();\n", i, functions_[i]);
-  }
-  return "#line 1 \"solution.cpp\"\n" + without_main(program_) + undone_words(true) + with_word(kWire) +
-         with_word(kServe) +
-         with_word(
-             "int main() {\n  static const char* volatile shape;\n" + shapes +
-             "  return cohort_WORD::serve([](unsigned which, cohort_WORD::In& in, cohort_WORD::Out& out) {\n"
-             "    switch (which) {\n" +
-             cases + "    }\n  });\n}\n");
-}
-
-std::string CppApart::script(const std::vector<std::string>& stubs) const {
-  std::string text = "#include <bits/stdc++.h>\n#line 1 \"boundary\"\n" + with_word(kWire) + with_word(kAsk);
-  // the program's own way to write, which its tests may count on
-  if (program_.find("using namespace std") != program_.npos) text += "using namespace std;\n";
-  for (const std::string& stub : stubs) text += stub;
-  return text + fmt::format("#include <assert.h>\n#line 1 \"tests\"\n{}\n", tests_);
-}
-
-ApartOutcome CppApart::run(const Toolchain& toolchain, const sandbox::Limits& limits,
-                           const std::atomic<bool>& cancelled) const {
-  if (functions_.empty()) return {{}, "it defines no function that its tests call", {}};
+ApartOutcome run_cpp_apart(const Toolchain& toolchain, std::string_view program_text, const TestSet& set,
+                           std::string_view tests_text, const std::string& word,
+                           const sandbox::Limits& limits, const std::atomic<bool>& cancelled) {
+  CppSurface surface(program_text, tests_text, set.entry_point, word);
+  if (surface.empty()) return {{}, "it defines nothing that its tests name", {}};
   const CodeLanguage& cpp = toolchain.language("cpp");
+  const bool hooks = program_text.find("operator new") == program_text.npos &&
+                     program_text.find("operator delete") == program_text.npos;
+  auto server = [&] {
+    return "#line 1 \"solution.cpp\"\n" + without_main(program_text) + undone_words(true) +
+           replaced(kWire, "WORD", word) +
+           replaced(surface.server(), "KSERVE", replaced(kServe, "WORD", word)) +
+           (hooks ? replaced(kHooks, "WORD", word) : "");
+  };
   Compiled program = toolchain.compile(cpp, server(), {}, {}, cancelled);
+  // what cannot be served is left out: the tests may not need it
+  for (int left = 6; !program.ok() && left > 0 && cannot_be_apart(program, "item:"); --left) {
+    if (!surface.leave_out(item_in(program.diagnostics))) break;
+    program = toolchain.compile(cpp, server(), {}, {}, cancelled);
+  }
   if (!program.ok()) {
-    // in our own lines: a template, an overloaded function, a type of its own
-    if (!cannot_be_apart(program, "boundary:")) return {{}, program.refused.reason, std::move(program)};
-    return {{}, "one of its functions cannot be called from another process", {}};
+    // in our own lines
+    if (!cannot_be_apart(program, "boundary:") && !cannot_be_apart(program, "item:"))
+      return {{}, program.refused.reason, std::move(program)};
+    return {{}, "what its tests name cannot be used from another process", {}};
   }
-  std::vector<std::string> stubs;
-  for (size_t i = 0; i < functions_.size(); ++i) {
-    const auto shape = shape_in(program.program.content, word_, i);
-    const auto made = shape ? stub(functions_[i], *shape, i, word_) : std::nullopt;
-    if (!made) return {{}, fmt::format("{} has types of its own", functions_[i]), {}};
-    stubs.push_back(*made);
-  }
-  const Compiled tests = toolchain.compile(cpp, script(stubs), {}, {}, cancelled);
+  const auto stubs = surface.stubs(program.program.content);
+  if (!stubs) return {{}, "what its tests name says no types", {}};
+  const std::string script =
+      "#include <bits/stdc++.h>\n#line 1 \"boundary\"\n" + replaced(kWire, "WORD", word) +
+      replaced(surface.has_arrays() ? kExtents : kNoExtents, "WORD", word) + replaced(kAsk, "WORD", word) +
+      *stubs + fmt::format("#include <assert.h>\n#line 1 \"tests\"\n{}\n", tests_text);
+  const Compiled tests = toolchain.compile(cpp, script, {}, {}, cancelled);
   if (!tests.ok()) {
     if (!cannot_be_apart(tests, "")) return {{}, tests.refused.reason, tests};
-    return {{}, "its tests do not compile without it: " + tests.refused.reason, {}};
+    return {{},
+            surface.left_out().empty() ? "its tests do not compile without it: " + tests.refused.reason
+                                       : surface.left_out(),
+            {}};
   }
-  return {judge_apart(toolchain, cpp, program, tests, limits, cancelled), "", {}};
+  TestResult result = judge_apart(toolchain, cpp, program, tests, limits, cancelled);
+  if (result.not_copied) return {{}, "the size of an array that its tests give it is not known", {}};
+  return {std::move(result), "", {}};
 }
 
 bool cannot_be_apart(const Compiled& failed, std::string_view ours) {
@@ -180,6 +125,7 @@ TestResult judge_apart(const Toolchain& toolchain, const CodeLanguage& language,
   result.outcome = both.program;
   const Judged end = both.program.ended == Ended::cancelled ? Judged{} : judge_ending(both.program);
   const bool holds = said.ended == Ended::exited && said.exit_code == 0;
+  result.not_copied = said.ended == Ended::exited && said.exit_code == kNotCopied;
   if (said.ended == Ended::cancelled)
     result.judged = {VerdictKind::cancelled, "cancelled"};
   else if (end.kind != VerdictKind::passed && (!holds || both.program.ended != Ended::exited))

@@ -24,30 +24,10 @@ struct ApartOutcome {
   std::optional<Compiled> not_compiled;
 };
 
-class CppApart {
- public:
-  // `word`: letters and digits that no program can know.
-  CppApart(std::string_view program, const TestSet& set, std::string_view tests, std::string word);
-
-  ApartOutcome run(const Toolchain& toolchain, const sandbox::Limits& limits,
-                   const std::atomic<bool>& cancelled) const;
-
-  // For tests of this class.
-  const std::vector<std::string>& functions() const { return functions_; }
-
- private:
-  std::string server() const;
-  std::string script(const std::vector<std::string>& shapes) const;
-  std::string with_word(std::string_view text) const;
-
-  const std::string_view program_, tests_;
-  const std::string word_;
-  std::vector<std::string> functions_;  // of the program, that the tests name
-};
-
-// `R(A, B)` as the stub numbered `index` of a function of that name; nothing where a type is none of the plain ones.
-std::optional<std::string> stub(const std::string& name, std::string_view shape, size_t index,
-                                const std::string& word);
+// `word`: letters and digits that no program can know.
+ApartOutcome run_cpp_apart(const Toolchain& toolchain, std::string_view program, const TestSet& set,
+                           std::string_view tests, const std::string& word, const sandbox::Limits& limits,
+                           const std::atomic<bool>& cancelled);
 
 // Functions of the program that the tests name and do not define themselves.
 std::vector<std::string> called_by_tests(std::string_view program, const TestSet& set,

@@ -178,8 +178,8 @@ class CodeGrader : public RecordGrader {
     const Verdict verdict = run_tests(task, cancelled, [&](const Test& test) {
       TestResult result;
       if (options_.cpp_tests != CppTests::in_process) {
-        ApartOutcome apart = cpp ? CppApart(task.source, task.tests, test.script, native.word())
-                                       .run(toolchain_, task.limits, cancelled)
+        ApartOutcome apart = cpp ? run_cpp_apart(toolchain_, task.source, task.tests, test.script,
+                                                 native.word(), task.limits, cancelled)
                                  : run_c_apart(toolchain_, task.source, task.tests, test.script,
                                                native.word(), task.limits, cancelled);
         if (apart.result) return *apart.result;
