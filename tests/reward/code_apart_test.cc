@@ -237,53 +237,6 @@ int main(void) {
            one),
       K::failed);
   EXPECT_VERDICT(in_c(head + "return x * x; }\nint main(void) { return f(1); }", one), K::passed);
-  // these share the process, or are refused
-  for (const auto& [source, script] : std::vector<std::pair<std::string, std::string>>{
-           {"int sum(const int* a, int n) { return n ? *a + sum(a + 1, n - 1) : 0; }",
-            "int main(void) { int a[] = {4, 5}; assert(sum(a, 2) == 9); }"},
-           {"struct p { int x; }; struct p f(int x) { struct p q = {x * x}; return q; }",
-            "int main(void) { assert(f(3).x == 9); }"},
-           {"#define N 9\nint f(int x) { return x * x; }", "int main(void) { assert(f(3) == N); }"},
-           {"#define int64_t float\nfloat f(int64_t x) { return x * x; }",
-            "int main(void) { assert(f(1.5) == 2.25); }"},
-           {"void up(char* s) { *s -= 32; }",
-            "int main(void) { char s[] = \"ab\"; up(s); assert(s[0] == 'A'); }"},
-           {"int f(int (*g)(int)) { return g(3); }\nint sq(int x) { return x * x; }",
-            "int main(void) { assert(f(sq) == 9); }"},
-       }) {
-    EXPECT_VERDICT(in_c(source, script), K::compile_error);
-    const Verdict v = in_c(source, script, shared());
-    EXPECT_VERDICT(v, K::passed);
-    EXPECT_EQ(evidence(v)["in_process"], true) << source;
-  }
-}
-
-TEST(CodeApart, TypesOfCAreReadFromTheirText) {
-  auto read = [](const std::string& text) -> std::string {
-    const std::vector<code::Token> all = code::tokens_of(text);
-    for (size_t i = 0; i < all.size(); ++i)
-      if (code::of(text, all[i]) == "f") {
-        const auto f = code::plain_function(text, all, i);
-        if (!f) return "none";
-        std::string out = f->result + " f(";
-        for (const std::string& p : f->parameters) out += p + ";";
-        return out + ")";
-      }
-    return "not there";
-  };
-  EXPECT_EQ(read("int f(){}"), "int f()");
-  EXPECT_EQ(read("struct s;\nextern const char *f(char const * a, unsigned int, long b, const char c[]) {}"),
-            "const char * f(const char *;unsigned;long;const char *;)");
-  EXPECT_EQ(read("/* x */ static inline uint32_t f (size_t n /* y */, signed char c) {}"),
-            "unsigned f(unsigned long;signed char;)");
-  EXPECT_EQ(read("#include <stdio.h>\nchar* f(void) {}"), "char * f()");
-  EXPECT_EQ(read("#define X int\nint f(int x) {}"), "int f(int;)");
-  for (const char* other :
-       {"int *f(void) {}", "int f(char *s) {}", "int f(int a[]) {}", "int f(struct p x) {}",
-        "struct p f(int x) {}", "int f(int (*g)(int)) {}", "int f(const char **s) {}", "int f(int x, ...) {}",
-        "int f(const char s[10]) {}", "f(int x) {}", "int f(x) {}", "unsigned float f(int x) {}",
-        "int f(long long long x) {}", "int f(", "int f(int"})
-    EXPECT_EQ(read(other), "none") << other;
 }
 
 TEST(CodeApart, ACompilerThatRanOutDoesNotJoinThem) {
