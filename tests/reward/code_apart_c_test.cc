@@ -360,7 +360,7 @@ TEST(CodeApartC, WhatCannotBeApart) {
     const Verdict strict = in_c(source, script);
     EXPECT_VERDICT(strict, K::compile_error);
     EXPECT_THAT(strict.reason, HasSubstr(why)) << source;
-    const Verdict v = in_c(source, script, shared());
+    const Verdict v = in_c(source, script, automatic());
     EXPECT_VERDICT(v, K::passed);
     EXPECT_EQ(evidence(v)["in_process"], true) << source;
   }

@@ -157,7 +157,7 @@ TEST(CodeApart, WhatIsInItsOwnMemoryIsFoundInProcessOnly) {
   const std::string program((std::istreambuf_iterator<char>(in)), {});
   const std::string tests = "#include <assert.h>\nint main() { assert(f(7) == \"answer-is-4711\"); }";
   EXPECT_EQ(apart(program, tests).kind, K::failed);
-  EXPECT_EQ(apart(program, tests, shared()).kind, K::failed);
+  EXPECT_EQ(apart(program, tests, automatic()).kind, K::failed);
   const auto in_process = make("cpp_tests = \"in_process\"");
   const Verdict v = apart(program, tests, *in_process);
   EXPECT_EQ(v.kind, K::passed) << v.reason;
@@ -170,13 +170,34 @@ TEST(CodeApart, WhatCannotBeCalledFromOutside) {
         "struct P { int x; bool operator==(int y) const { return x == y; } };\nP f(int x) { return {x}; }",
         "struct S { int f(int x) { return x; } } s;\nint g(int x) { return s.f(x); }\n#define f(x) g(x)"}) {
     const std::string tests = "#include <assert.h>\nint main() { assert(f(2) == 2); }";
-    const Verdict v = apart(program, tests, shared());
+    const Verdict v = apart(program, tests, automatic());
     EXPECT_EQ(v.kind, K::passed) << v.reason << program;
     EXPECT_THAT(v.evidence, HasSubstr("\"in_process\":true"));
     const Verdict strict = apart(program, tests);
     EXPECT_EQ(strict.kind, K::compile_error) << strict.reason << program;
     EXPECT_THAT(strict.reason, HasSubstr("does not fit its tests"));
   }
+}
+
+// A host that cannot keep them apart would fail every program, and says so instead.
+TEST(CodeApart, ACompilerThatCannotDoItIsNoVerdict) {
+  const std::string c = R"(
+[[languages]]
+name = "c"
+source = "solution.c"
+program = "program"
+run = ["./{program}"]
+compile = ["sh", "-c", 'for a; do [ "$a" != -static ] || { echo "error: no libc.a" >&2; exit 1; }; done; exec gcc "$@"', "gcc", "-o", "{program}", "{source}", "-lm"]
+)";
+  const json record = {{"language", "c"}, {"test_code", "int main(void) { assert(f(2) == 4); }"}};
+  const auto strict = make(c), joins = make("cpp_tests = \"auto\"\n" + c);
+  const char* program = "int f(int x) { return 2 * x; }";
+  const Verdict v = grade(program, record, *strict);
+  EXPECT_VERDICT(v, K::infra_error);
+  EXPECT_THAT(v.reason, HasSubstr("scripts of assertions in c cannot be kept apart from programs here: its tests do not "
+                                  "compile without it: error: no libc.a"));
+  EXPECT_VERDICT(grade(program, record, *joins), K::passed);
+  EXPECT_VERDICT(grade(program, record), K::passed);
 }
 
 TEST(CodeApart, CFunctionsOfNumbersAndText) {
