@@ -48,6 +48,14 @@ TEST(CodeApartC, TasksOfEveryKind) {
   }
 }
 
+TEST(CodeApartC, UnderProcessIsolation) {
+  const auto grader = make("isolation = \"process\"\ncpp_tests = \"separate\"");
+  for (const CTask& task : c_tasks())
+    for (const char* name :
+         {"large arrays", "hash map with strings as keys", "qsort with a comparator of the tests"})
+      if (task.name == std::string(name)) EXPECT_VERDICT(in_c(task.program, task.tests, *grader), K::passed);
+}
+
 // A program sees the objects that it was given and nothing beside them.
 TEST(CodeApartC, NothingBesideAnArgumentIsThere) {
   const std::string program = R"(
