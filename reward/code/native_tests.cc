@@ -243,6 +243,10 @@ bool has_assertions(std::string_view tests) {
   return false;
 }
 
+bool of_c_library(std::string_view function) {
+  return std::find(kLibrary.begin(), kLibrary.end(), function) != kLibrary.end();
+}
+
 std::optional<std::string> defines_library(std::string_view program, std::string_view tests,
                                            std::string_view entry_point) {
   const std::string_view name = defined_and_used(kLibrary, program, tests, entry_point);
