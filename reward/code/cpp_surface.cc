@@ -978,7 +978,7 @@ void CppSurface::define(int k, std::string& out, std::string& behind) {
       if (items_[i].kind != Item::equality || items_[i].of_class != k || !shape(i) ||
           shape(i)->values != std::vector<std::string>{"true"})
         continue;
-      std::string same;
+      std::string same = c.fields.empty() ? "true" : "";
       for (const CppField& f : c.fields)
         same += fmt::format("{0}{1}same(a.{2}, b.{2})", same.empty() ? "" : " && ", w + "::", f.name);
       out += fmt::format("  bool operator==(const {}& b) const;\n", c.name);
