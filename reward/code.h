@@ -46,8 +46,8 @@ inline EnumNames<PythonTests> enum_names(PythonTests) {
   return {{PythonTests::separate, "separate"}, {PythonTests::in_process, "in_process"}};
 }
 
-// Where a C or C++ test script runs. automatic: apart where the program's functions can be called from another process, else in
-// the program's; separate: apart or not at all; in_process: never apart.
+// Where a C or C++ test script runs. separate: apart from the program or not at all; automatic: in the program's process where it
+// cannot be apart; in_process: never apart.
 enum class CppTests { automatic, separate, in_process };
 inline EnumNames<CppTests> enum_names(CppTests) {
   return {
@@ -73,7 +73,7 @@ struct CodeOptions {
   bool reuse = true;
   TestOrder test_order = TestOrder::learned;
   PythonTests python_tests = PythonTests::separate;
-  CppTests cpp_tests = CppTests::automatic;
+  CppTests cpp_tests = CppTests::separate;
   bool precompiled_headers = true;
   bool warm_python = true;
   std::string cache_dir;
@@ -99,9 +99,8 @@ struct CodeOptions {
     v("test_order", test_order, "learned: tests that fail most often come first; or as given");
     v("python_tests", python_tests, "separate, or in_process, where a program can reach into its tests");
     v("cpp_tests", cpp_tests,
-      "auto: a C or C++ script runs in a process without the program where that is possible; separate: only "
-      "so; "
-      "in_process");
+      "separate: a C or C++ script runs in a process without the program; auto: in the program's where that is "
+      "not possible; in_process: always there, where a program can reach into its tests");
     v("precompiled_headers", precompiled_headers, "bits/stdc++.h is compiled once for this machine");
     v("warm_python", warm_python, "a started interpreter forks inside the jail for each run");
     v("cache_dir", cache_dir,

@@ -3,227 +3,217 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <utility>
+#include <array>
 
 #include "reward/code/native_tests.h"
+#include "reward/code/symbols.h"
 #include "reward/record.h"
 
 namespace cohort::code {
 namespace {
 
-#include "reward/code/c_apart.inc"
+#include "reward/code/c_serve.inc"
+#include "reward/code/c_tests.inc"
+#include "reward/code/c_wire.inc"
 
-constexpr const char* kText = "const char *";
+// Around what is ours: a third of a second of every script's compilation without it.
+constexpr std::string_view kQuick = "#pragma GCC push_options\n#pragma GCC optimize(\"O1\")\n";
+constexpr std::string_view kAsBefore = "#pragma GCC pop_options\n";
 
-// The ways to write a number's type, and the standard headers' names for them here.
-constexpr std::pair<const char*, const char*> kNumbers[] = {{"char", "char"},
-                                                            {"signed char", "signed char"},
-                                                            {"unsigned char", "unsigned char"},
-                                                            {"short", "short"},
-                                                            {"short int", "short"},
-                                                            {"unsigned short", "unsigned short"},
-                                                            {"unsigned short int", "unsigned short"},
-                                                            {"int", "int"},
-                                                            {"signed", "int"},
-                                                            {"signed int", "int"},
-                                                            {"unsigned", "unsigned"},
-                                                            {"unsigned int", "unsigned"},
-                                                            {"long", "long"},
-                                                            {"long int", "long"},
-                                                            {"unsigned long", "unsigned long"},
-                                                            {"unsigned long int", "unsigned long"},
-                                                            {"long long", "long long"},
-                                                            {"long long int", "long long"},
-                                                            {"unsigned long long", "unsigned long long"},
-                                                            {"unsigned long long int", "unsigned long long"},
-                                                            {"float", "float"},
-                                                            {"double", "double"},
-                                                            {"long double", "long double"},
-                                                            {"_Bool", "_Bool"},
-                                                            {"bool", "_Bool"},
-                                                            {"size_t", "unsigned long"},
-                                                            {"ssize_t", "long"},
-                                                            {"int8_t", "signed char"},
-                                                            {"int16_t", "short"},
-                                                            {"int32_t", "int"},
-                                                            {"int64_t", "long"},
-                                                            {"uint8_t", "unsigned char"},
-                                                            {"uint16_t", "unsigned short"},
-                                                            {"uint32_t", "unsigned"},
-                                                            {"uint64_t", "unsigned long"}};
+// Why tests ended without a verdict: WORD_refuse(index) in c_tests.inc is signal 34 + index.
+constexpr std::array kRefusals = {
+    "an argument points to memory whose extent is not known",
+    "its types have other sizes than their text says",
+    "its tests give it too much memory",
+};
+constexpr int kFirstRefusal = 34;
 
-std::string number_type(const std::string& written) {
-  for (const auto& [way, type] : kNumbers)
-    if (written == way) return type;
-  return "";
+// Names of ours begin with WORD_, or with @ in what also holds words of the program: c_types.h lets no @ through.
+std::string with_word(std::string_view text, const std::string& word, std::string_view mark = "WORD_") {
+  return replaced(text, mark, "cohort_" + word + "_");
 }
 
-// "const char * s" → words joined by one blank, qualifiers of no weight to a caller left out.
-std::string joined(std::string_view text, const std::vector<Token>& all, size_t begin, size_t end) {
-  std::string out;
-  for (size_t i = begin; i < end; ++i) {
-    const std::string_view word = of(text, all[i]);
-    if (all[i].kind == Token::skipped || word == "static" || word == "inline" || word == "extern") continue;
-    out += (out.empty() ? "" : " ") + std::string(word);
-  }
-  return out;
+bool is_void(const CFunction& f) {
+  return f.result == "void";
 }
 
-// A parameter's type, its name behind it or not; "" where it is none of ours.
-std::string parameter_type(std::string text) {
-  const bool array = text.ends_with(" [ ]");
-  if (array) text.erase(text.size() - 4);
-  for (int drop_name = array; drop_name < 2; ++drop_name) {
-    if (drop_name) text.erase(std::min(text.size(), text.rfind(' ')));
-    if (array) return text == "const char" || text == "char const" ? kText : "";
-    if (text == "const char *" || text == "char const *" || text == "const char * const") return kText;
-    const std::string type = number_type(text.starts_with("const ") ? text.substr(6) : text);
-    if (!type.empty()) return type;
-  }
-  return "";
-}
-
-}  // namespace
-
-std::optional<CFunction> plain_function(std::string_view text, const std::vector<Token>& all, size_t name) {
-  CFunction function;
-  function.name = of(text, all[name]);
-  size_t begin = name;
-  while (begin > 0) {
-    const Token& before = all[begin - 1];
-    const bool star = before.kind == Token::other && text[before.begin] == '*';
-    // a line of the preprocessor ends with its line
-    if (before.kind == Token::skipped && of(text, before).find('\n') != std::string_view::npos) {
-      size_t line = begin - 1;
-      while (line > 0 && of(text, all[line - 1]).find('\n') == std::string_view::npos) --line;
-      line = skip(all, line);
-      if (line < begin && of(text, all[line]) == "#") break;
-    }
-    if (before.kind != Token::skipped && before.kind != Token::word && !star) break;
-    --begin;
-  }
-  const std::string result = joined(text, all, begin, name);
-  function.result = result == "void" ? "void" : number_type(result);
-  for (const char* way : {"const char *", "char const *", "char *"})
-    if (result == way) function.result = way == std::string_view("char *") ? way : kText;
-  if (function.result.empty()) return {};
-
-  const size_t open = skip(all, name + 1), end = behind_bracket(text, all, open) - 1;
-  if (text[all[end].begin] != ')') return {};
-  size_t from = open + 1;
-  for (size_t i = from; i <= end; ++i) {
-    const char c = text[all[i].begin];
-    if (all[i].kind == Token::other && (c == '(' || c == '{') && i != end) return {};
-    if (i != end && !(all[i].kind == Token::other && c == ',')) continue;
-    const std::string written = joined(text, all, from, i);
-    from = i + 1;
-    if (function.parameters.empty() && i == end && (written.empty() || written == "void")) break;
-    function.parameters.push_back(parameter_type(written));
-    if (function.parameters.back().empty()) return {};
-  }
-  return function;
-}
-
-namespace {
-
-std::string type_of_pointer(const CFunction& f) {
-  std::string parameters;
-  for (const std::string& p : f.parameters) parameters += (parameters.empty() ? "" : ", ") + p;
-  return fmt::format("{} (*)({})", f.result, parameters.empty() ? "void" : parameters);
-}
-
-bool is_text(const std::string& type) {
-  return type.ends_with('*');
-}
-
-std::string server(std::string_view program, const std::vector<CFunction>& functions) {
-  std::string checks, cases;
-  for (size_t i = 0; i < functions.size(); ++i) {
-    const CFunction& f = functions[i];
-    checks += fmt::format("  _Static_assert(_Generic(&{}, {}: 1, default: 0), \"another type\");\n", f.name,
-                          type_of_pointer(f));
-    std::string take, call;
+// The arguments of each function as one structure, and what both processes must have the same size for.
+std::string frames(const CInterface& interface) {
+  std::string text, sizes;
+  for (size_t i = 0; i < interface.functions.size(); ++i) {
+    const CFunction& f = interface.functions[i];
+    text += fmt::format("struct @frame_{} {{ ", i);
     for (size_t a = 0; a < f.parameters.size(); ++a) {
-      take += is_text(f.parameters[a]) ? fmt::format("      const char* a{} = cohort_WORD_take_text();\n", a)
-                                       : fmt::format("      {} a{}; cohort_WORD_take(&a{}, sizeof a{});\n",
-                                                     f.parameters[a], a, a, a);
-      call += fmt::format("{}a{}", a ? ", " : "", a);
+      // not const: it is filled in
+      std::string type = f.parameters[a].type;
+      if (type.starts_with("const ")) type = type.substr(6);
+      text += fmt::format("{} a{}; ", type, a);
     }
-    cases += fmt::format("    case {}: {{\n{}      if (!cohort_WORD_in.ok) _exit(1);\n", i, take);
-    call = fmt::format("{}({})", f.name, call);
-    if (f.result == "void")
-      cases += fmt::format("      {};\n", call);
-    else if (is_text(f.result))
-      cases += fmt::format("      cohort_WORD_add_text({});\n", call);
-    else
-      cases += fmt::format("      {} r = {};\n      cohort_WORD_add(&r, sizeof r);\n", f.result, call);
-    cases += "      break;\n    }\n";
+    text += "};\n";
+    sizes += fmt::format("sizeof(struct @frame_{}), ", i);
+    if (!is_void(f)) sizes += fmt::format("sizeof({}), ", f.result);
   }
-  return "#line 1 \"solution.c\"\n" + without_main(program) + undone_words(false) + std::string(kWire) +
-         "int main(void) {\n" + checks +
-         "  while (cohort_WORD_receive()) {\n    unsigned which;\n    cohort_WORD_take(&which, sizeof "
-         "which);\n"
-         "    switch (which) {\n" +
-         cases + "    }\n    if (!cohort_WORD_send()) break;\n  }\n  return 0;\n}\n";
+  for (const std::string& type : interface.sized) sizes += fmt::format("sizeof({}), ", type);
+  return text + fmt::format(
+                    "static const unsigned @sizes[] = {{{}0}};\nenum {{ @sizes_length = sizeof "
+                    "@sizes }};\n",
+                    sizes);
 }
 
 std::string stub(const CFunction& f, size_t index) {
-  std::string parameters, give;
+  std::string fill, give;
   for (size_t a = 0; a < f.parameters.size(); ++a) {
-    parameters += fmt::format("{}{} a{}", a ? ", " : "", f.parameters[a], a);
-    give += is_text(f.parameters[a]) ? fmt::format(" cohort_WORD_add_text(a{});", a)
-                                     : fmt::format(" cohort_WORD_add(&a{}, sizeof a{});", a, a);
+    const CParameter& p = f.parameters[a];
+    if (p.pointer) {
+      fill += fmt::format("  @frame.a{} = (void*)(@u64){};\n", a, p.name);
+      give += fmt::format(
+          "  @pointer((const volatile void*)(@u64){0}, __builtin_dynamic_object_size((const "
+          "void*){0}, @EXTENT));\n",
+          p.name);
+    } else {
+      fill += fmt::format("  @frame.a{} = {};\n", a, p.name);
+      give += fmt::format(
+          "  if (@is_whole(@frame.a{0})) @reach_words(&@frame.a{0}, sizeof "
+          "@frame.a{0});\n",
+          a);
+    }
   }
-  std::string back = " cohort_WORD_end();";
-  if (is_text(f.result))
-    back = " char* r = cohort_WORD_take_text(); cohort_WORD_end(); return r;";
-  else if (f.result != "void")
-    back = fmt::format(" {} r; cohort_WORD_take(&r, sizeof r); cohort_WORD_end(); return r;", f.result);
-  return fmt::format("{} {}({}) {{ cohort_WORD_begin({});{} cohort_WORD_ask();{} }}\n", f.result, f.name,
-                     parameters.empty() ? "void" : parameters, index, give, back);
+  std::string text = fmt::format(
+      "static inline __attribute__((always_inline)) {} {{\n  struct @frame_{} @frame;\n"
+      "  @fill(&@frame, 0, sizeof @frame);\n{}  @begin();\n{}",
+      f.prototype, index, fill, give);
+  if (is_void(f)) return text + fmt::format("  @ask({}, &@frame, sizeof @frame, 0, 0, 0);\n}}\n", index);
+  return text + fmt::format(
+                    "  __typeof__(__extension__ ({{ {} @any; @any; }})) @result;\n"
+                    "  @ask({}, &@frame, sizeof @frame, (void*)&@result, sizeof @result, {});\n"
+                    "  return @result;\n}}\n",
+                    f.result, index, f.number ? 0 : 1);
 }
 
-std::string script(const std::vector<CFunction>& functions, std::string_view tests) {
-  std::string text = "#line 1 \"boundary\"\n";
-  for (const char* header :
-       {"ctype", "float", "limits", "math", "stdbool", "stddef", "stdint", "stdio", "stdlib", "string"})
-    text += fmt::format("#include <{}.h>\n", header);
-  text += std::string(kWire) + std::string(kAsk);
-  for (size_t i = 0; i < functions.size(); ++i) text += stub(functions[i], i);
-  return text + fmt::format("#include <assert.h>\n#line 1 \"tests\"\n{}\n", tests);
+// What joins tests and program behind the back of a call.
+std::string shared_state(std::string_view program, std::string_view tests,
+                         const std::vector<std::string>& called) {
+  auto names = [&](std::string_view text, std::initializer_list<const char*> words) -> std::string {
+    for (const Token& token : tokens_of(text))
+      for (const char* word : words)
+        if (token.kind == Token::word && of(text, token) == word &&
+            std::find(called.begin(), called.end(), word) == called.end())  // else one of its own
+          return word;
+    return "";
+  };
+  if (const std::string word = names(tests, {"freopen", "dup2", "dup"}); !word.empty())
+    return fmt::format("its tests use {}: what it reads and writes is not theirs", word);
+  for (const auto& both : {std::initializer_list<const char*>{"fopen", "open", "tmpfile", "remove", "creat"},
+                           std::initializer_list<const char*>{"setenv", "putenv", "getenv", "unsetenv"},
+                           std::initializer_list<const char*>{"setlocale"}})
+    if (const std::string word = names(tests, both); !word.empty() && !names(program, both).empty())
+      return fmt::format("its tests use {}, as it does: files and settings are not shared", word);
+  return "";
+}
+
+// Whether tests point into an array of arrays by `&a[i][j]`: to the compiler that is a row.
+bool points_into_rows(std::string_view tests) {
+  const std::vector<Token> all = tokens_of(tests);
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (of(tests, all[i]) != "&") continue;
+    const size_t name = skip(all, i + 1), first = skip(all, std::min(all.size(), name + 1));
+    if (first >= all.size() || all[name].kind != Token::word || of(tests, all[first]) != "[") continue;
+    const size_t second = skip(all, behind_bracket(tests, all, first));
+    if (second < all.size() && of(tests, all[second]) == "[") return true;
+  }
+  return false;
 }
 
 }  // namespace
+
+std::string c_server(std::string_view program, const CInterface& interface, const std::string& word) {
+  std::string cases, kept;
+  for (size_t i = 0; i < interface.functions.size(); ++i) {
+    const CFunction& f = interface.functions[i];
+    std::string call;
+    for (size_t a = 0; a < f.parameters.size(); ++a) call += fmt::format("{}@given.a{}", a ? ", " : "", a);
+    call = fmt::format("{}({})", f.name, call);
+    cases += fmt::format(
+        "    case {0}: {{\n      struct @frame_{0} @given;\n      @copy(&@given, arguments, sizeof "
+        "@given);\n",
+        i);
+    if (is_void(f))
+      cases += fmt::format("      {};\n      @answer(0, 0);\n", call);
+    else
+      cases += fmt::format("      {} @result = {};\n      @answer((const void*)&@result, sizeof @result);\n",
+                           f.result, call);
+    cases += "      break;\n    }\n";
+  }
+  // what the tests read is not optimised away
+  for (const std::string& name : interface.names) kept += fmt::format("(const void*)&{}, ", name);
+  return "#line 1 \"solution.c\"\n" + without_main(program) + undone_words(false) + std::string(kQuick) +
+         with_word(kWire, word) + with_word(frames(interface), word, "@") + with_word(kServe, word) +
+         std::string(kAsBefore) +
+         with_word(fmt::format("const void* volatile @kept[] = {{{}0}};\n", kept) +
+                       "static void @call(unsigned which, const char* arguments) {\n  switch (which) {\n" +
+                       cases + "    default: @exit(1);\n  }\n}\n",
+                   word, "@");
+}
+
+std::string c_script(const CInterface& interface, std::string_view tests, const std::string& word) {
+  // the headers that tests beside the program would find
+  std::string text = interface.headers + "#include <assert.h>\n#line 1 \"boundary\"\n";
+  text += std::string(kQuick) + with_word(kWire, word) + with_word(kMemory, word) + interface.declarations +
+          with_word(frames(interface), word, "@") + with_word(kAsk, word) + std::string(kAsBefore) +
+          interface.variables +
+          with_word(fmt::format("enum {{ @EXTENT = {} }};\n", points_into_rows(tests) ? 0 : 1), word, "@");
+  for (size_t i = 0; i < interface.functions.size(); ++i)
+    text += with_word(stub(interface.functions[i], i), word, "@");
+  // so that the compiler sees what the tests' own functions pass on
+  if (tests.size() < 20000 && tests.find("int main") != tests.npos)
+    text += "__attribute__((flatten)) int main();\n";
+  return text + fmt::format("#line 1 \"tests\"\n{}\n", tests);
+}
+
+std::vector<std::string> c_script_arguments() {
+  return {"-fPIE", "-static", "-no-pie", "-nostartfiles", "-fno-stack-protector", "-mno-direct-extern-access",
+          "-Wl,--no-relax", "-Wl,-Ttext-segment=0x3e5a41000000",
+          // nothing of one variable is left in another
+          "-ftrivial-auto-var-init=zero", "-fstack-reuse=none",
+          // marks around variables, no checks of what is read or written
+          "-fsanitize=kernel-address", "-fsanitize-address-use-after-scope",
+          "-fasan-shadow-offset=0x369000000000", "--param=asan-stack=1", "--param=asan-globals=1",
+          "--param=asan-instrument-allocas=1", "--param=asan-instrument-reads=0",
+          "--param=asan-instrument-writes=0"};
+}
 
 ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, const TestSet& set,
                          std::string_view tests, const std::string& word, const sandbox::Limits& limits,
                          const std::atomic<bool>& cancelled) {
-  const std::vector<Token> all = tokens_of(program);
   const std::vector<std::string> called = called_by_tests(program, set, tests);
   if (called.empty()) return {{}, "it defines no function that its tests call", {}};
-  std::vector<CFunction> functions;
-  for (const std::string& name : called) {
-    size_t at = 0;
-    while (all[at].kind != Token::word || of(program, all[at]) != name || !defines_function(program, all, at))
-      ++at;
-    const auto function = plain_function(program, all, at);
-    if (!function) return {{}, name + " has other types than numbers and C strings", {}};
-    functions.push_back(*function);
-  }
+  const CInterface interface = read_c_interface(program, called, tests);
+  if (!interface.refused.empty()) return {{}, interface.refused, {}};
+  if (std::string why = shared_state(program, tests, called); !why.empty()) return {{}, std::move(why), {}};
   const CodeLanguage& c = toolchain.language("c");
-  const Compiled served =
-      toolchain.compile(c, replaced(server(program, functions), "WORD", word), {}, {}, cancelled);
+  std::vector<std::string> arguments = {"-Wl,--wrap=free,--wrap=realloc"};
+  if (!interface.names.empty())
+    arguments.push_back("-no-pie");  // its variables' addresses are known before it runs
+  const Compiled served = toolchain.compile(c, c_server(program, interface, word), {}, arguments, cancelled);
   if (!served.ok()) {
     if (!cannot_be_apart(served, "boundary:")) return {{}, served.refused.reason, served};
     return {{}, "one of its functions cannot be called from another process", {}};
   }
-  const Compiled asks =
-      toolchain.compile(c, replaced(script(functions, tests), "WORD", word), {}, {}, cancelled);
+  arguments = c_script_arguments();
+  for (const std::string& name : interface.names)
+    if (const auto at = symbol_address(served.program.content, name))
+      arguments.push_back(fmt::format("-Wl,--defsym={}={:#x}", name, *at));
+  const Compiled asks = toolchain.compile(c, c_script(interface, tests, word), {}, arguments, cancelled);
   if (!asks.ok()) {
     if (!cannot_be_apart(asks, "")) return {{}, asks.refused.reason, asks};
     return {{}, "its tests do not compile without it: " + asks.refused.reason, {}};
   }
-  return {judge_apart(toolchain, c, served, asks, limits, cancelled), "", {}};
+  TestResult result = judge_apart(toolchain, c, served, asks, limits, cancelled);
+  for (size_t i = 0; i < kRefusals.size(); ++i)
+    if (contains(result.judged.reason, fmt::format("ended by signal {} (", kFirstRefusal + i)) &&
+        result.judged.kind == VerdictKind::failed)
+      return {{}, kRefusals[i], {}};
+  return {std::move(result), "", {}};
 }
 
 }  // namespace cohort::code

@@ -1,29 +1,31 @@
-// C scripts of assertions apart from the program, as cpp_apart.h does for C++, where all functions that the tests call have
-// numbers and C strings for parameters and results. C's other pointers say neither how much they point to nor who owns it.
+// C scripts of assertions apart from the program, as cpp_apart.h does for C++: the tests run in a jail of their own, where the
+// functions they call are stubs that ask the program over a socket.
 //
-// The types are read from the definitions' text; in the program's own binary the compiler has to agree (_Generic), else it
-// does not compile and the tests do not run apart.
+// Data flow: the program's declarations (c_types.h) -> program + loop that serves its functions (c_serve.inc) -> compiled; stubs +
+// tests (c_tests.inc) -> compiled (once for a group) -> both run (pair.h) -> how the tests' process ended.
+//
+// C's pointers say neither how much they point to nor who owns it, so memory is not copied by types: it keeps its address. Objects
+// of the tests are sent with the call that gives a pointer to them and lie at the same place in the program's process;
+// memory of the program is fetched, a page at a time, when the tests touch it. c_tests.inc has the rules.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
+#include "reward/code/c_types.h"
 #include "reward/code/cpp_apart.h"
 
 namespace cohort::code {
-
-struct CFunction {
-  std::string name, result;  // as C writes them: "unsigned long", "const char *"
-  std::vector<std::string> parameters;
-};
-// The definition whose name is the token `name` of a text; nothing where a type is another.
-std::optional<CFunction> plain_function(std::string_view text, const std::vector<Token>& all, size_t name);
 
 // As CppApart::run. `word`: letters and digits that no program can know.
 ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, const TestSet& set,
                          std::string_view tests, const std::string& word, const sandbox::Limits& limits,
                          const std::atomic<bool>& cancelled);
+
+// The two sources. For tests of them.
+std::string c_server(std::string_view program, const CInterface& interface, const std::string& word);
+std::string c_script(const CInterface& interface, std::string_view tests, const std::string& word);
+// What the compiler is told for the second.
+std::vector<std::string> c_script_arguments();
 
 }  // namespace cohort::code

@@ -3,6 +3,8 @@
 // often first, each in a fresh jail, until the score is decided -> verdict.
 #include <algorithm>
 #include <cstdio>
+#include <mutex>
+#include <set>
 
 #include "reward/code.h"
 #include "reward/code/c_apart.h"
@@ -18,6 +20,7 @@
 #include "reward/code/tests.h"
 #include "reward/code/toolchain.h"
 #include "reward/record.h"
+#include "transport/base/log.h"
 
 namespace cohort {
 namespace {
@@ -169,6 +172,37 @@ class CodeGrader : public RecordGrader {
     return {VerdictKind::unknown, "the checker " + judge_ending(o).reason};
   }
 
+  ApartOutcome run_apart(const Task& task, const Test& test, const std::atomic<bool>& cancelled) const {
+    const auto run = task.language->name == "cpp" ? run_cpp_apart : run_c_apart;
+    if (options_.cpp_tests == CppTests::separate)  // a host whose compiler cannot do it would fail every program
+      apart_tried_.get(task.language->name, cancelled, [&] {
+        const ApartOutcome trial =
+            run(toolchain_, "int twice(int x) { return 2 * x; }\n", {},
+                "int main() { assert(twice(2) == 4); }\n", native_.word(), to_limits(kTrialLimits), cancelled);
+        const Judged judged = trial.result         ? trial.result->judged
+                              : trial.not_compiled ? trial.not_compiled->refused
+                                                   : Judged{VerdictKind::failed, trial.reason};
+        if (judged.kind != VerdictKind::passed && judged.kind != VerdictKind::cancelled)
+          throw InfraError(fmt::format(
+              "scripts of assertions in {} cannot be kept apart from programs here: {} (cpp_tests = "
+              "\"in_process\" lets them share a process)",
+              task.language->name, judged.reason));
+        return OnceCache<bool>::Made{true, 1, judged.kind == VerdictKind::passed};
+      });
+    return run(toolchain_, task.source, task.tests, test.script, native_.word(), task.limits, cancelled);
+  }
+
+  // It may be the tests and not the program: then every program of the record fails.
+  void warn_once(const Task& task, const std::string& reason) const {
+    std::lock_guard lock(warned_mutex_);
+    if (warned_.size() < 1000 && warned_.insert(task.record).second)
+      log::warn(
+          "code: a program does not fit its tests and fails (compile_error): {}; said once for each record. "
+          "Where it is the tests that cannot be kept apart from programs, cpp_tests = \"auto\" lets these "
+          "share a process",
+          reason);
+  }
+
   Verdict grade_native_scripts(const Task& task, const std::atomic<bool>& cancelled) const {
     const bool cpp = task.language->name == "cpp";
     const NativeTests& native = native_;
@@ -178,12 +212,10 @@ class CodeGrader : public RecordGrader {
     const Verdict verdict = run_tests(task, cancelled, [&](const Test& test) {
       TestResult result;
       if (options_.cpp_tests != CppTests::in_process) {
-        ApartOutcome apart = cpp ? run_cpp_apart(toolchain_, task.source, task.tests, test.script,
-                                                 native.word(), task.limits, cancelled)
-                                 : run_c_apart(toolchain_, task.source, task.tests, test.script,
-                                               native.word(), task.limits, cancelled);
+        const ApartOutcome apart = run_apart(task, test, cancelled);
         if (apart.result) return *apart.result;
         if (apart.not_compiled || options_.cpp_tests == CppTests::separate) {
+          if (!apart.not_compiled) warn_once(task, apart.reason);
           result.judged = apart.not_compiled
                               ? apart.not_compiled->refused
                               : Judged{VerdictKind::compile_error, "does not fit its tests: " + apart.reason};
@@ -312,6 +344,9 @@ class CodeGrader : public RecordGrader {
   const CodeLanguage native_c_ = native_language("c"), native_cpp_ = native_language("cpp");
   mutable OnceCache<Verdict> verdicts_{16u << 20};
   mutable FailureCounts failures_{4096};
+  mutable OnceCache<bool> apart_tried_{1000};  // languages whose scripts can be kept apart here
+  mutable std::mutex warned_mutex_;            // warned_
+  mutable std::set<std::string> warned_;       // records
 };
 
 }  // namespace

@@ -18,8 +18,6 @@ using sandbox::Ended, sandbox::Isolation, sandbox::Outcome;
 namespace {
 
 constexpr const char* kTrialInput = "a trial of 2 lines\nand no more\n";
-// More than a program's: whether the language works is asked, on a busy machine too, and records may raise their limits.
-constexpr CodeLimits kTrialLimits = {.wall_s = 60, .cpu_s = 30, .memory_mb = 4096, .processes = 256};
 
 // The compiler's first complaint, in the words that most of them have before it.
 std::string first_error(const std::string& text) {

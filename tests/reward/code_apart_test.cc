@@ -157,7 +157,7 @@ TEST(CodeApart, WhatIsInItsOwnMemoryIsFoundInProcessOnly) {
   const std::string program((std::istreambuf_iterator<char>(in)), {});
   const std::string tests = "#include <assert.h>\nint main() { assert(f(7) == \"answer-is-4711\"); }";
   EXPECT_EQ(apart(program, tests).kind, K::failed);
-  EXPECT_EQ(apart(program, tests, shared()).kind, K::failed);
+  EXPECT_EQ(apart(program, tests, automatic()).kind, K::failed);
   const auto in_process = make("cpp_tests = \"in_process\"");
   const Verdict v = apart(program, tests, *in_process);
   EXPECT_EQ(v.kind, K::passed) << v.reason;
@@ -169,13 +169,34 @@ TEST(CodeApart, WhatCannotBeCalledFromOutside) {
        {"struct P { int x; bool operator==(int y) const { return x == y; } };\nP f(int x) { return {x}; }",
         "struct S { int f(int x) { return x; } } s;\nint g(int x) { return s.f(x); }\n#define f(x) g(x)"}) {
     const std::string tests = "#include <assert.h>\nint main() { assert(f(2) == 2); }";
-    const Verdict v = apart(program, tests, shared());
+    const Verdict v = apart(program, tests, automatic());
     EXPECT_EQ(v.kind, K::passed) << v.reason << program;
     EXPECT_THAT(v.evidence, HasSubstr("\"in_process\":true"));
     const Verdict strict = apart(program, tests);
     EXPECT_EQ(strict.kind, K::compile_error) << strict.reason << program;
     EXPECT_THAT(strict.reason, HasSubstr("does not fit its tests"));
   }
+}
+
+// A host that cannot keep them apart would fail every program, and says so instead.
+TEST(CodeApart, ACompilerThatCannotDoItIsNoVerdict) {
+  const std::string c = R"(
+[[languages]]
+name = "c"
+source = "solution.c"
+program = "program"
+run = ["./{program}"]
+compile = ["sh", "-c", 'for a; do [ "$a" != -static ] || { echo "error: no libc.a" >&2; exit 1; }; done; exec gcc "$@"', "gcc", "-o", "{program}", "{source}", "-lm"]
+)";
+  const json record = {{"language", "c"}, {"test_code", "int main(void) { assert(f(2) == 4); }"}};
+  const auto strict = make(c), joins = make("cpp_tests = \"auto\"\n" + c);
+  const char* program = "int f(int x) { return 2 * x; }";
+  const Verdict v = grade(program, record, *strict);
+  EXPECT_VERDICT(v, K::infra_error);
+  EXPECT_THAT(v.reason, HasSubstr("scripts of assertions in c cannot be kept apart from programs here: its tests do not "
+                                  "compile without it: error: no libc.a"));
+  EXPECT_VERDICT(grade(program, record, *joins), K::passed);
+  EXPECT_VERDICT(grade(program, record), K::passed);
 }
 
 TEST(CodeApart, CFunctionsOfNumbersAndText) {
@@ -236,53 +257,6 @@ int main(void) {
            one),
       K::failed);
   EXPECT_VERDICT(in_c(head + "return x * x; }\nint main(void) { return f(1); }", one), K::passed);
-  // these share the process, or are refused
-  for (const auto& [source, script] : std::vector<std::pair<std::string, std::string>>{
-           {"int sum(const int* a, int n) { return n ? *a + sum(a + 1, n - 1) : 0; }",
-            "int main(void) { int a[] = {4, 5}; assert(sum(a, 2) == 9); }"},
-           {"struct p { int x; }; struct p f(int x) { struct p q = {x * x}; return q; }",
-            "int main(void) { assert(f(3).x == 9); }"},
-           {"#define N 9\nint f(int x) { return x * x; }", "int main(void) { assert(f(3) == N); }"},
-           {"#define int64_t float\nfloat f(int64_t x) { return x * x; }",
-            "int main(void) { assert(f(1.5) == 2.25); }"},
-           {"void up(char* s) { *s -= 32; }",
-            "int main(void) { char s[] = \"ab\"; up(s); assert(s[0] == 'A'); }"},
-           {"int f(int (*g)(int)) { return g(3); }\nint sq(int x) { return x * x; }",
-            "int main(void) { assert(f(sq) == 9); }"},
-       }) {
-    EXPECT_VERDICT(in_c(source, script), K::compile_error);
-    const Verdict v = in_c(source, script, shared());
-    EXPECT_VERDICT(v, K::passed);
-    EXPECT_EQ(evidence(v)["in_process"], true) << source;
-  }
-}
-
-TEST(CodeApart, TypesOfCAreReadFromTheirText) {
-  auto read = [](const std::string& text) -> std::string {
-    const std::vector<code::Token> all = code::tokens_of(text);
-    for (size_t i = 0; i < all.size(); ++i)
-      if (code::of(text, all[i]) == "f") {
-        const auto f = code::plain_function(text, all, i);
-        if (!f) return "none";
-        std::string out = f->result + " f(";
-        for (const std::string& p : f->parameters) out += p + ";";
-        return out + ")";
-      }
-    return "not there";
-  };
-  EXPECT_EQ(read("int f(){}"), "int f()");
-  EXPECT_EQ(read("struct s;\nextern const char *f(char const * a, unsigned int, long b, const char c[]) {}"),
-            "const char * f(const char *;unsigned;long;const char *;)");
-  EXPECT_EQ(read("/* x */ static inline uint32_t f (size_t n /* y */, signed char c) {}"),
-            "unsigned f(unsigned long;signed char;)");
-  EXPECT_EQ(read("#include <stdio.h>\nchar* f(void) {}"), "char * f()");
-  EXPECT_EQ(read("#define X int\nint f(int x) {}"), "int f(int;)");
-  for (const char* other :
-       {"int *f(void) {}", "int f(char *s) {}", "int f(int a[]) {}", "int f(struct p x) {}",
-        "struct p f(int x) {}", "int f(int (*g)(int)) {}", "int f(const char **s) {}", "int f(int x, ...) {}",
-        "int f(const char s[10]) {}", "f(int x) {}", "int f(x) {}", "unsigned float f(int x) {}",
-        "int f(long long long x) {}", "int f(", "int f(int"})
-    EXPECT_EQ(read(other), "none") << other;
 }
 
 TEST(CodeApart, ACompilerThatRanOutDoesNotJoinThem) {

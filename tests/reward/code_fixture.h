@@ -25,6 +25,11 @@ inline Grader& shared() {
   static const std::unique_ptr<Grader> grader = make();
   return *grader;
 }
+// Native scripts that cannot be apart share the program's process.
+inline Grader& automatic() {
+  static const std::unique_ptr<Grader> grader = make("cpp_tests = \"auto\"");
+  return *grader;
+}
 
 inline Verdict grade(const std::string& source, const json& record, Grader& grader = shared()) {
   GradeInput input;
