@@ -24,8 +24,7 @@ ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, c
 
 // The two sources. For tests of them.
 std::string c_server(std::string_view program, const CInterface& interface, const std::string& word);
-std::string c_script(const CInterface& interface, std::string_view tests, const std::string& word);
-// What the compiler is told for the second.
-std::vector<std::string> c_script_arguments();
+std::string c_script(const CInterface& interface, std::string_view tests, std::string_view entry_point,
+                     const std::string& word);
 
 }  // namespace cohort::code

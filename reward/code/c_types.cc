@@ -70,6 +70,7 @@ struct Macro {
 // The words of a text outside of its preprocessor's lines, which are read on the way.
 struct Text {
   Words words;
+  std::vector<size_t> ends;  // of the words, in the text
   std::map<std::string, Macro> macros;
   std::string headers;
   bool packs = false;  // has a pragma that lays structures out in another way
@@ -88,6 +89,7 @@ Text read_text(std::string_view text) {
     if (!line_start || word != "#") {
       line_start = false;
       out.words.emplace_back(word);
+      out.ends.push_back(all[i].end);
       continue;
     }
     std::vector<Token> line;
@@ -126,14 +128,15 @@ struct Declaration {
   std::vector<std::string> names;  // types, tags and constants it makes; of a variable or function its name
   bool complete = false;           // a structure with its members
   bool elsewhere = false;          // "extern"
+  size_t last = 0;                 // its last word's number in the file
 };
 
-std::vector<Words> split_declarations(const Words& words) {
-  std::vector<Words> all;
+std::vector<std::pair<Words, size_t>> split_declarations(const Words& words) {
+  std::vector<std::pair<Words, size_t>> all;
   Words one;
   for (size_t i = 0; i < words.size(); ++i) {
     if (words[i] == ";") {
-      if (!one.empty()) all.push_back(std::move(one));
+      if (!one.empty()) all.emplace_back(std::move(one), i);
       one.clear();
       continue;
     }
@@ -142,7 +145,7 @@ std::vector<Words> split_declarations(const Words& words) {
     const size_t end = opens ? behind(words, i) : i + 1;
     if (body) {
       one.push_back("{}");
-      all.push_back(std::move(one));
+      all.emplace_back(std::move(one), end - 1);
       one.clear();
     } else {
       one.insert(one.end(), words.begin() + static_cast<long>(i), words.begin() + static_cast<long>(end));
@@ -211,8 +214,9 @@ void name_types(Declaration& d) {
 
 std::vector<Declaration> declarations_of(const Words& words) {
   std::vector<Declaration> all;
-  for (const Words& raw : split_declarations(words)) {
+  for (const auto& [raw, last] : split_declarations(words)) {
     Declaration d;
+    d.last = last;
     d.words = plain_words(raw);
     d.elsewhere = raw[0] == "extern";
     if (d.words.empty()) continue;
@@ -239,6 +243,7 @@ std::vector<Declaration> declarations_of(const Words& words) {
         if (body) end = behind(d.words, end);
         if (body || end == d.words.size()) {
           Declaration type;
+          type.last = last;
           type.kind = Declaration::type;
           type.words =
               Words(d.words.begin() + static_cast<long>(from), d.words.begin() + static_cast<long>(end));
@@ -296,6 +301,7 @@ class Reader {
         for (const auto& [name, _] : variables_of(d)) own_.insert(name);
       if (d.kind == Declaration::type || d.kind == Declaration::function)
         own_.insert(d.names.begin(), d.names.end());
+      if (d.kind == Declaration::type) own_types_.push_back(d);
     }
     for (const auto& [name, macro] : tests_.macros) own_.insert(name);
   }
@@ -311,6 +317,10 @@ class Reader {
       if (const std::string why = read_function(*d, f); !why.empty()) return refuse(name + " " + why);
       out.functions.push_back(f);
       for (const std::string& w : d->words) need(w);
+      for (const Declaration& type : own_types_)
+        if (std::any_of(type.names.begin(), type.names.end(),
+                        [&](const std::string& n) { return among(d->words, n); }))
+          out.tests_types = std::max(out.tests_types, tests_.ends[type.last]);
     }
     for (const std::string& w : tests_.words) need(w);
     for (const auto& [name, macro] : tests_.macros)
@@ -494,7 +504,7 @@ class Reader {
   }
 
   const Text text_, tests_;
-  std::vector<Declaration> declared_;
+  std::vector<Declaration> declared_, own_types_;
   std::set<std::string> own_, needed_;
   std::string refused_;
 };

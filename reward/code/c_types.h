@@ -30,7 +30,8 @@ struct CInterface {
   std::vector<std::string> names;  // of those variables
   std::vector<std::string> sized;  // types whose size both sides must have alike
   std::vector<CFunction> functions;
-  std::string refused;  // why not, in one line; else empty
+  size_t tests_types = 0;  // bytes of the tests' text that define types of those functions: theirs count
+  std::string refused;     // why not, in one line; else empty
 };
 
 // `called`: functions of the program that the tests name.

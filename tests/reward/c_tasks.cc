@@ -153,8 +153,8 @@ int** generate(int numRows, int* returnSize, int** returnColumnSizes) {
 #include <stdlib.h>
 int main(void) {
   int size, *cols;
-  int** rows = generate(200, &size, &cols);
-  assert(size == 200);
+  int** rows = generate(34, &size, &cols);
+  assert(size == 34);
   for (int i = 0; i < size; i++) {
     assert(cols[i] == i + 1);
     assert(rows[i][0] == 1 && rows[i][i] == 1);
@@ -799,6 +799,32 @@ int main(void) {
 }
 )",
        {{"n->next = NULL; }", "n->next = n; }"}, {"*p = d->next", "*p = NULL"}}},
+      {"functions with names of the library's", R"(
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+int atoi(const char *s) { int n = 0, sign = 1; if (*s == '-') sign = -1, s++; while (*s >= '0' && *s <= '9') n = n * 10 + (*s++ - '0'); return sign * n; }
+char *strcpy(char *d, const char *s) { char *r = d; while ((*d++ = *s++)) { } return r; }
+int toupper(int c) { return c >= 'a' && c <= 'z' ? c - 32 : c; }
+double safe_div(double a, double b) { if (b == 0) { errno = EDOM; return 0; } return a / b; }
+)",
+       R"(
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+int main(void) {
+  char b[8];
+  assert(atoi("-42") == -42 && atoi("7x") == 7);
+  assert(strcpy(b, "abc") == b && strcmp(b, "abc") == 0);
+  assert(toupper('q') == 'Q' && toupper('1') == '1');
+  errno = 0;
+  assert(safe_div(1, 2) == 0.5 && errno == 0);
+  assert(safe_div(1, 0) == 0 && errno == EDOM);
+  return 0;
+}
+)",
+       {{"sign * n", "n"}, {"c - 32", "c"}, {"errno = EDOM; ", ""}}},
       {"large arrays", R"(
 #include <stdlib.h>
 long long total(const int *a, int n) { long long s = 0; for (int i = 0; i < n; i++) s += a[i]; return s; }

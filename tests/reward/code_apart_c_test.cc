@@ -48,6 +48,14 @@ TEST(CodeApartC, TasksOfEveryKind) {
   }
 }
 
+TEST(CodeApartC, UnderProcessIsolation) {
+  const auto grader = make("isolation = \"process\"\ncpp_tests = \"separate\"");
+  for (const CTask& task : c_tasks())
+    for (const char* name :
+         {"large arrays", "hash map with strings as keys", "qsort with a comparator of the tests"})
+      if (task.name == std::string(name)) EXPECT_VERDICT(in_c(task.program, task.tests, *grader), K::passed);
+}
+
 // A program sees the objects that it was given and nothing beside them.
 TEST(CodeApartC, NothingBesideAnArgumentIsThere) {
   const std::string program = R"(
@@ -268,7 +276,7 @@ int f(char *s, int n, int (*g)(int)) {
     memcpy(p, u, 24);
   }
   write(3, b, h->total < 4800 ? h->total : 4800);
-  if (h->total > 4800) _exit(0);
+  if (h->total < sizeof *h || h->total > 4800) _exit(0);  // it would wait for the rest
   char c;
   while (read(3, &c, 1) == 1) {}
   _exit(0);
@@ -284,6 +292,54 @@ int main(void) { char s[32] = "secret"; assert(f(s, 32, door) == 0x12345678 && s
     ASSERT_THAT(v.reason, testing::AnyOf(HasSubstr("no value of its type"),
                                          HasSubstr("ended before its tests"), HasSubstr("Assertion `")));
   }
+}
+
+// A task may be to write what tests compare with: then it is what they ask.
+TEST(CodeApartC, EntryPointsOfTheLibrarysNames) {
+  const std::string tests =
+      "#include <string.h>\nint main(void) { assert(strcmp(\"a\", \"b\") < 0 && !strcmp(\"a\", \"a\")); }";
+  const std::string right =
+      "int strcmp(const char *a, const char *b) { while (*a && *a == *b) a++, b++; return *a - *b; }";
+  auto asked = [&](const std::string& program, const json& more) {
+    json record = {{"language", "c"}, {"test_code", tests}};
+    record.update(more);
+    return grade("#include <string.h>\n" + program, record, separate());
+  };
+  EXPECT_VERDICT(asked(right, {{"entry_point", "strcmp"}}), K::passed);
+  EXPECT_VERDICT(asked("int strcmp(const char *a, const char *b) { return 0; }", {{"entry_point", "strcmp"}}),
+                 K::failed);
+  EXPECT_VERDICT(asked(right, {{"entry_point", "f"}}), K::compile_error);
+  const std::string abs_tests = "int main(void) { int x = -3; assert(abs(x) == 3); }";
+  EXPECT_VERDICT(grade("int abs(int x) { return x; }",
+                       {{"language", "c"}, {"test_code", abs_tests}, {"entry_point", "abs"}}, separate()),
+                 K::failed);
+}
+
+TEST(CodeApartC, TypesThatTheTestsDefineAreTheirs) {
+  const std::string program = R"(
+typedef struct Node { int v; struct Node *next; } Node;
+struct pair { int a, b; };
+int sum(const Node *n) { int s = 0; for (; n; n = n->next) s += n->v; return s; }
+struct pair swap(struct pair p) { return (struct pair){p.b, p.a}; }
+)";
+  const std::string tests = R"(
+#include <assert.h>
+typedef struct Node { int v; struct Node *next; } Node;
+struct pair { int a, b; };
+int sum(const Node *);
+int main(void) {
+  Node b = {2, 0}, a = {1, &b};
+  assert(sum(&a) == 3);
+  struct pair p = swap((struct pair){1, 2});
+  assert(p.a == 2 && p.b == 1);
+  return 0;
+}
+)";
+  EXPECT_VERDICT(in_c(program, tests), K::passed);
+  EXPECT_THAT(
+      in_c(program + "#define p 1\n", "int main(void) { struct pair p = {1, 1}; assert(swap(p).a == 1); }")
+          .reason,
+      HasSubstr("does not fit"));
 }
 
 // These share the process, or are refused with a reason.
@@ -305,6 +361,9 @@ TEST(CodeApartC, WhatCannotBeApart) {
             "int main(void) { freopen(\"o\", \"w\", stdout); f(7); FILE* r = fopen(\"o\", \"r\"); "
             "assert(fgetc(r) == '7'); }",
             "freopen"},
+           {"int f(int x) { return x; }",
+            "#include <signal.h>\nint main(void) { signal(SIGALRM, SIG_DFL); assert(f(3) == 3); }",
+            "its tests use signal"},
        }) {
     const Verdict strict = in_c(source, script);
     EXPECT_VERDICT(strict, K::compile_error);
