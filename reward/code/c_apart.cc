@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "reward/code/c_types.h"
 #include "reward/code/native_tests.h"
 #include "reward/code/symbols.h"
 #include "reward/record.h"

@@ -12,7 +12,6 @@
 #include <string>
 #include <string_view>
 
-#include "reward/code/c_types.h"
 #include "reward/code/cpp_apart.h"
 
 namespace cohort::code {

@@ -4,7 +4,7 @@
 #include <fstream>
 #include <tuple>
 
-#include "reward/code/c_apart.h"
+#include "reward/code/c_types.h"
 #include "reward/code/symbols.h"
 #include "tests/reward/c_tasks.h"
 #include "tests/reward/code_fixture.h"

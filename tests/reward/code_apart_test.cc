@@ -3,7 +3,6 @@
 
 #include <fstream>
 
-#include "reward/code/c_apart.h"
 #include "tests/reward/code_fixture.h"
 
 namespace cohort {
