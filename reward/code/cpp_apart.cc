@@ -69,7 +69,17 @@ ApartOutcome run_cpp_apart(const Toolchain& toolchain, std::string_view program_
                            std::string_view tests_text, const std::string& word,
                            const sandbox::Limits& limits, const std::atomic<bool>& cancelled) {
   CppSurface surface(program_text, tests_text, set.entry_point, word);
-  if (surface.empty()) return {{}, "it defines nothing that its tests name", {}};
+  if (surface.has_templates()) {
+    const Compiled both =
+        toolchain.compile(toolchain.language("cpp"), surface.together(), {}, {"-O0", "-c"}, cancelled);
+    if (both.ok())
+      surface.add_instances(both.program.content);
+    else if (!cannot_be_apart(both, ""))
+      return {{}, both.refused.reason, both};
+  }
+  if (surface.empty())
+    return {
+        {}, surface.left_out().empty() ? "it defines nothing that its tests name" : surface.left_out(), {}};
   const CodeLanguage& cpp = toolchain.language("cpp");
   const bool hooks = program_text.find("operator new") == program_text.npos &&
                      program_text.find("operator delete") == program_text.npos;
@@ -97,7 +107,10 @@ ApartOutcome run_cpp_apart(const Toolchain& toolchain, std::string_view program_
       "#include <bits/stdc++.h>\n#line 1 \"boundary\"\n" + replaced(kWire, "WORD", word) +
       replaced(surface.has_arrays() ? kExtents : kNoExtents, "WORD", word) + replaced(kAsk, "WORD", word) +
       *stubs + fmt::format("#include <assert.h>\n#line 1 \"tests\"\n{}\n", tests_text);
-  const Compiled tests = toolchain.compile(cpp, script, {}, {}, cancelled);
+  // arrays go to the program whole: with nothing in them that was on the stack before
+  std::vector<std::string> flags;
+  if (surface.has_arrays()) flags.push_back("-ftrivial-auto-var-init=zero");
+  const Compiled tests = toolchain.compile(cpp, script, {}, flags, cancelled);
   if (!tests.ok()) {
     if (!cannot_be_apart(tests, "")) return {{}, tests.refused.reason, tests};
     return {{},
@@ -106,7 +119,8 @@ ApartOutcome run_cpp_apart(const Toolchain& toolchain, std::string_view program_
             {}};
   }
   TestResult result = judge_apart(toolchain, cpp, program, tests, limits, cancelled);
-  if (result.not_copied) return {{}, "the size of an array that its tests give it is not known", {}};
+  if (result.not_copied)
+    return {{}, "cannot be copied to another process: " + last_line(result.outcome.err), {}};
   return {std::move(result), "", {}};
 }
 
@@ -126,6 +140,7 @@ TestResult judge_apart(const Toolchain& toolchain, const CodeLanguage& language,
   const Judged end = both.program.ended == Ended::cancelled ? Judged{} : judge_ending(both.program);
   const bool holds = said.ended == Ended::exited && said.exit_code == 0;
   result.not_copied = said.ended == Ended::exited && said.exit_code == kNotCopied;
+  if (result.not_copied) result.outcome = said;
   if (said.ended == Ended::cancelled)
     result.judged = {VerdictKind::cancelled, "cancelled"};
   else if (end.kind != VerdictKind::passed && (!holds || both.program.ended != Ended::exited))

@@ -2,10 +2,15 @@
 
 #include <fmt/core.h>
 
+#include <cxxabi.h>
+
 #include <algorithm>
+#include <cstdlib>
+#include <memory>
 #include <regex>
 
 #include "reward/code/c_tokens.h"
+#include "reward/code/native_tests.h"
 #include "reward/record.h"
 
 namespace cohort::code {
@@ -83,6 +88,59 @@ bool balanced(std::string_view text) {
     if (depth < 0) return false;
   }
   return depth == 0;
+}
+
+std::vector<std::string> split(std::string_view rest);
+
+// The parameters of an instance's template as what they stand for: "using T = int; …", for a scope in which its text is read.
+std::string names_of_arguments(const CppClass& c) {
+  if (c.arguments.size() < 2) return "";
+  const std::vector<std::string> parameters = split(c.head),
+                                 given =
+                                     split(std::string_view(c.arguments).substr(1, c.arguments.size() - 2));
+  std::string out;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const size_t equals = parameters[i].find('=');
+    const std::string left(trim(std::string_view(parameters[i]).substr(0, equals)));
+    const std::string value = i < given.size()              ? given[i]
+                              : equals == std::string::npos ? ""
+                                                            : parameters[i].substr(equals + 1);
+    const size_t space = left.find_last_of(" \n\t");
+    if (space == std::string::npos || value.empty()) continue;
+    const std::string kind(trim(std::string_view(left).substr(0, space))), name = left.substr(space + 1);
+    if (!is_identifier(name)) continue;
+    out += kind == "class" || kind == "typename"
+               ? "using " + name + " = " + value + "; "
+               : "static constexpr " + kind + " " + name + " = " + value + "; ";
+  }
+  return out;
+}
+
+// The template itself, of which the tests see instances only; "" where it is none that can be written down.
+std::string primary(const CppClass& c) {
+  std::string list;
+  for (const std::string& parameter : split(c.head)) {
+    const size_t equals = parameter.find('=');
+    const std::string left(trim(std::string_view(parameter).substr(0, equals)));
+    const size_t space = left.find_last_of(" \n\t");
+    const std::string kind(trim(std::string_view(left).substr(0, std::min(space, left.size()))));
+    bool plain = kind == "class" || kind == "typename";
+    for (const char* number : {"int", "unsigned", "size_t", "std::size_t", "bool", "char", "long", "auto"})
+      plain = plain || kind == number;
+    if (!plain) return "";
+    list += (list.empty() ? "" : ", ") + (kind == "size_t" ? "std::size_t" : kind);
+    if (equals == std::string::npos) continue;
+    const std::string value(trim(std::string_view(parameter).substr(equals + 1)));
+    bool known = true;
+    for (const Token& t : tokens_of(value))
+      known = known && (t.kind == Token::skipped ||
+                        (t.kind == Token::word
+                             ? is_plain_word(of(value, t))
+                             : std::string_view("<>:,").find(of(value, t)) != std::string_view::npos));
+    if (!known) return "";
+    list += " = " + value;
+  }
+  return fmt::format("template <{}> struct {};\n", list, c.name);
 }
 
 std::vector<std::string> split(std::string_view rest) {
@@ -165,8 +223,58 @@ CppSurface::CppSurface(std::string_view program, std::string_view tests, const s
   for (const auto& e : own.enums) own_words_.insert(e.name);
   for (const auto& [name, value] : own.macros) own_words_.insert(name);
   for (const auto& [name, value] : found_.macros) macros_.insert(name);
+  add_instances();
   choose_classes();
   choose(entry_point);
+}
+
+// A class for each instance of a class template that the tests name, or that such a one has fields of.
+void CppSurface::add_instances() {
+  const std::vector<Token> all = tokens_of(tests_);
+  const size_t templates = found_.classes.size();
+  std::set<std::pair<size_t, std::string>> made;
+  std::vector<CppClass> instances;
+  auto add = [&](size_t k, const std::string& arguments) {
+    if (instances.size() >= 16 || !made.emplace(k, arguments).second) return;
+    instances.push_back(found_.classes[k]);
+    instances.back().arguments = arguments;
+  };
+  for (size_t i = 0; i < all.size(); ++i)
+    for (size_t k = 0; k < templates; ++k) {
+      const CppClass& c = found_.classes[k];
+      if (c.head.empty() || c.owner >= 0 || of(tests_, all[i]) != c.name) continue;
+      std::string arguments;
+      int depth = 0;
+      for (size_t j = skip(all, i + 1); j < all.size(); ++j) {
+        const std::string_view t = of(tests_, all[j]);
+        if (all[j].kind == Token::skipped) {
+          if (!arguments.empty() && is_identifier(arguments.substr(arguments.find_last_of("<,:* ") + 1)))
+            arguments += " ";
+          continue;
+        }
+        depth += (t == "<") - (t == ">");
+        if (all[j].kind == Token::other && std::string_view("<>,:*").find(t) == std::string_view::npos)
+          depth = 0;
+        if (depth == 0 && t != ">") break;
+        arguments += t;
+        if (depth == 0) {
+          add(k, arguments);
+          break;
+        }
+      }
+    }
+  for (size_t n = 0; n < instances.size(); ++n)
+    for (size_t k = 0; k < templates; ++k) {
+      const CppClass& c = found_.classes[k];
+      if (c.head.empty() || c.owner >= 0 || c.name == instances[n].name ||
+          split(c.head).size() != split(instances[n].head).size())
+        continue;
+      bool used = false;
+      for (const CppField& f : instances[n].fields)
+        for (const Token& t : tokens_of(f.text)) used = used || of(f.text, t) == c.name;
+      if (used) add(k, std::string(instances[n].arguments));
+    }
+  for (CppClass& c : instances) found_.classes.push_back(std::move(c));
 }
 
 bool CppSurface::is_exception(const CppClass& c) const {
@@ -177,10 +285,10 @@ bool CppSurface::is_exception(const CppClass& c) const {
   return false;
 }
 
-// "a.x == b.x && …" of all fields in the text of its own ==: what the tests may compare themselves.
-std::string CppSurface::fieldwise_equal(const CppClass& c) const {
+// Its own == of two of its objects.
+bool CppSurface::has_equality(const CppClass& c, const CppFunction** found) const {
   auto of_class = [&](const CppFunction& f) {
-    if (f.name != "operator==") return false;
+    if (f.name != "operator==" || f.is_template) return false;
     for (const CppParameter& p : f.parameters) {
       bool names = false;
       for (const Token& t : tokens_of(p.text)) names = names || of(p.text, t) == c.name;
@@ -190,11 +298,17 @@ std::string CppSurface::fieldwise_equal(const CppClass& c) const {
   };
   const CppFunction* equal = nullptr;
   for (const CppFunction& f : c.functions)
-    if (of_class(f)) equal = &f;
+    if (of_class(f) || (f.name == "operator<=>" && f.is_default && !equal)) equal = &f;
   for (const CppFunction& f : found_.functions)
-    if (of_class(f)) equal = &f;
-  for (const CppFunction& f : c.functions)
-    if (f.name == "operator<=>" && f.is_default && !equal) equal = &f;
+    if (of_class(f) && f.parameters.size() == 2) equal = &f;
+  if (found) *found = equal;
+  return equal != nullptr;
+}
+
+// "a.x == b.x && …" of all fields in the text of its own ==: what the tests may compare themselves.
+std::string CppSurface::fieldwise_equal(const CppClass& c) const {
+  const CppFunction* equal = nullptr;
+  has_equality(c, &equal);
   if (!equal || c.fields.empty()) return "";
   std::string body;
   std::set<std::string> compared;
@@ -264,7 +378,7 @@ bool CppSurface::wants_value(const CppClass& c) const {
     }
   }
   // its own word must not decide whether two are equal
-  if (!fieldwise_equal(c).empty() && tests_.find("==") != tests_.npos) return true;
+  if (has_equality(c) && (tests_.find("==") != tests_.npos || tests_.find("!=") != tests_.npos)) return true;
   if (!all_open || !made_whole) return false;
   return field_used || !method_used || (!constructed && brace_made_.count(c.name));
 }
@@ -274,8 +388,8 @@ void CppSurface::choose_classes() {
   for (size_t i = 0; i < found_.classes.size(); ++i) {
     const CppClass& c = found_.classes[i];
     const bool nested = c.owner >= 0;
-    if (!c.open || !c.head.empty() || c.scope.starts_with("std") || own_words_.count(c.name) ||
-        macros_.count(c.name) || c.odd)
+    if (!c.open || c.head.empty() != c.arguments.empty() || c.scope.starts_with("std") ||
+        own_words_.count(c.name) || macros_.count(c.name) || c.odd)
       continue;
     if (nested && want_[static_cast<size_t>(c.owner)] == 0) continue;
     if (nested && want_[static_cast<size_t>(c.owner)] == 4) continue;
@@ -289,6 +403,10 @@ void CppSurface::choose_classes() {
 
 void CppSurface::add_function(Item item) {
   const CppFunction& f = *item.f;
+  const std::string sign = f.name.starts_with("operator") ? f.name.substr(8) : "";
+  if (item.kind != Item::conversion && !f.constructor && !is_identifier(f.name) &&
+      (sign.empty() || sign.find_first_not_of("+-*/%^&|~!=<>[]()") != sign.npos))
+    return;
   for (const CppParameter& p : f.parameters)
     if (p.text.find("...") != p.text.npos || p.text.starts_with("auto ") ||
         p.text.starts_with("const auto") || p.text.find("initializer_list") != p.text.npos)
@@ -309,6 +427,9 @@ void CppSurface::choose(const std::string& entry_point) {
   for (size_t n = 0; n < found_.functions.size(); ++n) {
     const CppFunction& f = found_.functions[n];
     const bool entry = f.name == entry_point && !entry_point.empty();
+    if (f.is_template && !f.name.starts_with("operator") && !f.scope.starts_with("std") &&
+        mentioned(f.name) && !own_words_.count(f.name) && !decides_tests(f.name) && !macros_.count(f.name))
+      templates_.push_back(&f);
     if (f.is_template || f.name == "main" || f.scope.starts_with("std") ||
         (macros_.count(f.name) && f.scope.empty()) || (decides_tests(f.name) && !entry))
       continue;
@@ -363,6 +484,8 @@ void CppSurface::choose(const std::string& entry_point) {
       add_function(item);
     }
     item.f = nullptr, item.overloaded = false;
+    if (want_[k] == 1 && has_equality(c) && fieldwise_equal(c).empty())
+      item.kind = Item::equality, items_.push_back(item);
     if (want_[k] == 2) {
       static const CppFunction kNone = [] {
         CppFunction none;
@@ -408,7 +531,61 @@ void CppSurface::choose(const std::string& entry_point) {
 }
 
 std::string CppSurface::path(const Item& item) const {
-  return "::" + item.scope + item.name;
+  return "::" + item.scope + item.name + item.arguments;
+}
+
+std::string CppSurface::together() const {
+  return "#line 1 \"solution.cpp\"\n" + without_main(program_) + undone_words(true) +
+         fmt::format("#include <assert.h>\n#line 1 \"tests\"\n{}\n", tests_);
+}
+
+void CppSurface::add_instances(std::string_view object) {
+  for (const CppFunction* f : templates_) {
+    const std::string mark = fmt::format("{}{}I", f->name.size(), f->name);
+    std::set<std::string> made;
+    for (size_t at = 0; (at = object.find(mark, at)) != object.npos && made.size() < 16; at += mark.size()) {
+      size_t begin = at, end = at;
+      while (begin > 0 && at - begin < 100 && object[begin - 1] != 0) --begin;
+      while (end < object.size() && end - at < 400 && object[end] != 0) ++end;
+      const std::string symbol(object.substr(begin, end - begin));
+      if (!symbol.starts_with("_Z")) continue;
+      int status = 0;
+      const std::unique_ptr<char, void (*)(void*)> said(
+          abi::__cxa_demangle(symbol.c_str(), nullptr, nullptr, &status), free);
+      if (!said) continue;
+      // "int ns::add<int>(int, int)"
+      const std::string text(said.get()), name = f->scope + f->name;
+      const size_t where = text.find(name + "<");
+      if (where == text.npos || (where > 0 && text[where - 1] != ' ')) continue;
+      size_t close = where + name.size();
+      int depth = 0;
+      do depth += (text[close] == '<') - (text[close] == '>');
+      while (depth > 0 && ++close < text.size());
+      if (close >= text.size()) continue;
+      const std::string arguments = text.substr(where + name.size(), close + 1 - where - name.size());
+      bool known = true;
+      for (const Token& t : tokens_of(arguments)) {
+        const std::string_view word = of(arguments, t);
+        bool own =
+            t.kind == Token::skipped ||
+            (t.kind == Token::other && std::string_view("<>,:*&").find(word) != std::string_view::npos);
+        if (t.kind == Token::word) {
+          own = is_plain_word(word) && !(word[0] >= '0' && word[0] <= '9');
+          for (size_t k = 0; k < found_.classes.size(); ++k)
+            own = own || ((want_[k] == 1 || want_[k] == 2) && found_.classes[k].name == word);
+        }
+        known = known && own;
+      }
+      if (!known) {
+        if (left_out_.empty()) left_out_ = fmt::format("{} is asked for with types of the tests' own", name);
+        continue;
+      }
+      if (!made.insert(arguments).second) continue;
+      Item item;
+      item.f = f, item.scope = f->scope, item.name = f->name, item.arguments = arguments;
+      items_.push_back(item);
+    }
+  }
 }
 
 // The type of an item, in the server.
@@ -443,6 +620,9 @@ std::string CppSurface::shape_of(size_t i) const {
       break;
     case Item::field:
       type = fmt::format("decltype({0}::{1})&({0}&)", owner, item.name);
+      break;
+    case Item::equality:
+      type = fmt::format("bool(const {0}&, const {0}&)", owner);
       break;
     case Item::fields:
       type = fmt::format("typename {}FieldsOf<{}>::types", w, owner);
@@ -499,6 +679,8 @@ std::string CppSurface::serve(size_t i) const {
       return fmt::format("{}assign<{}>(in, out)", w, owner);
     case Item::field:
       return call(fmt::format("[](auto& s) -> auto& {{ return s.{}; }}", item.name));
+    case Item::equality:
+      return call("[](auto& a, auto& b) -> bool { return a == b; }");
     case Item::variable:
       return call(fmt::format("[] {{ return {}; }}", path(item)));
     default:
@@ -570,8 +752,8 @@ std::string CppSurface::server() const {
       std::string inner = item.scope;
       if (c)
         line(behind, i,
-             fmt::format("struct In{}_{}{} {{ {} }};", i, word_, c->is_final ? "" : " : ::" + c->path(),
-                         type));
+             fmt::format("struct In{}_{}{} {{ {}{} }};", i, word_, c->is_final ? "" : " : ::" + c->path(),
+                         names_of_arguments(*c), type));
       else if (inner.empty())
         line(behind, i, type);
       else
@@ -760,7 +942,8 @@ void CppSurface::define(int k, std::string& out, std::string& behind) {
   for (const std::string& b : c.bases)
     for (size_t n = 0; n < found_.classes.size() && base.empty(); ++n)
       if (found_.classes[n].name == b && want_[n] == 2) base = "::" + found_.classes[n].path();
-  out += fmt::format("struct {}{} {{\n", c.name, base.empty() ? "" : " : " + base);
+  out += fmt::format("{}struct {}{}{} {{\n", c.arguments.empty() ? "" : "template <> ", c.name, c.arguments,
+                     base.empty() ? "" : " : " + base);
   for (size_t i = 0; i < items_.size(); ++i) {
     const Item& item = items_[i];
     if (item.kind != Item::enumeration || item.of_class != k || !shape(i)) continue;
@@ -790,6 +973,22 @@ void CppSurface::define(int k, std::string& out, std::string& behind) {
     if (const std::string equal = fieldwise_equal(c); !equal.empty())
       out += fmt::format("  friend bool operator==(const {0}& a, const {0}& b) {{ return {1}; }}\n", c.name,
                          equal);
+    // its word where it agrees with the fields
+    for (size_t i = 0; i < items_.size(); ++i) {
+      if (items_[i].kind != Item::equality || items_[i].of_class != k || !shape(i) ||
+          shape(i)->values != std::vector<std::string>{"true"})
+        continue;
+      std::string same = c.fields.empty() ? "true" : "";
+      for (const CppField& f : c.fields)
+        same += fmt::format("{0}{1}same(a.{2}, b.{2})", same.empty() ? "" : " && ", w + "::", f.name);
+      out += fmt::format("  bool operator==(const {}& b) const;\n", c.name);
+      behind += fmt::format(
+          "inline bool {0}operator==(const ::{1}& b) const {{\n  const ::{1}& a = *this;\n  const bool its = "
+          "{2}::ask<bool, const ::{1}&, const ::{1}&>({3}, a, b);\n"
+          "  if (its != ({4})) {2}::leave(122, \"an operator== that does not compare all fields\");\n  "
+          "return its;\n}}\n",
+          owner, c.path(), w, i, same);
+    }
   } else {
     if (base.empty()) out += fmt::format("  unsigned long cohort_id_{} = 0;\n", word_);
     out += fmt::format("  {}({}::Adopt a);\n  virtual ~{}();\n", c.name, w, c.name);
@@ -902,6 +1101,38 @@ void CppSurface::define(int k, std::string& out, std::string& behind) {
   behind = behind;
 }
 
+// What a binary says of values and structures is put into the tests' source: numbers and plain types only.
+void CppSurface::drop_what_is_not_plain() {
+  for (auto& [i, shape] : shapes_)
+    for (std::string& value : shape.values) {
+      const bool number = !value.empty() && value.find_first_not_of("-0123456789") == value.npos;
+      if (!number && value != "true" && value != "false") value = "false";
+    }
+  for (bool again = true; again;) {
+    again = false;
+    for (auto at = shapes_.begin(); at != shapes_.end(); ++at) {
+      const Item& item = items_[at->first];
+      const CppShape& s = at->second;
+      const bool value = !s.values.empty() && s.values[0] == "1";
+      if (item.kind == Item::enumeration
+              ? s.parameters.size() == 1 && plain(s)
+              : item.kind != Item::fields || !value ||
+                    (plain(s) &&
+                     s.parameters.size() == found_.classes[static_cast<size_t>(item.of_class)].fields.size()))
+        continue;
+      if (left_out_.empty())
+        left_out_ = fmt::format("{} has fields of types that another process cannot have", item.name);
+      const int of_class = item.of_class;
+      const bool fields = item.kind == Item::fields;
+      shapes_.erase(at);
+      if (fields)
+        std::erase_if(shapes_, [&](const auto& one) { return items_[one.first].of_class == of_class; });
+      again = true;
+      break;
+    }
+  }
+}
+
 std::optional<std::string> CppSurface::stubs(std::string_view binary) {
   const std::string w = "cohort_" + word_;
   bool any = false;
@@ -915,7 +1146,9 @@ std::optional<std::string> CppSurface::stubs(std::string_view binary) {
     if (auto shape = read_shape(text)) shapes_[i] = std::move(*shape), any = true;
   }
   if (!any) return {};
+  drop_what_is_not_plain();
   std::string forward, classes, said, behind, rest;
+  std::set<std::string> templates;
   auto within = [](const std::string& scope, const std::string& text) {
     return scope.empty() ? text
                          : fmt::format("namespace {} {{ {} }}\n", scope.substr(0, scope.size() - 2), text);
@@ -938,7 +1171,11 @@ std::optional<std::string> CppSurface::stubs(std::string_view binary) {
           w, path(item));
     if (item.kind != Item::fields) continue;
     const CppClass& c = found_.classes[static_cast<size_t>(item.of_class)];
-    if (c.owner < 0) forward += within(c.scope, fmt::format("struct {};\n", c.name));
+    if (!c.arguments.empty() && templates.insert(c.scope + c.name).second)
+      forward += within(c.scope, primary(c));
+    if (c.owner < 0)
+      forward += within(c.scope, fmt::format("{}struct {}{};\n", c.arguments.empty() ? "" : "template <> ",
+                                             c.name, c.arguments));
     const bool value = !s->values.empty() && s->values[0] == "1";
     std::string members;
     for (const CppField& f : c.fields)
@@ -988,7 +1225,15 @@ std::optional<std::string> CppSurface::stubs(std::string_view binary) {
         if (left_out_.empty()) left_out_ = fmt::format("{}{} has types of its own", item.scope, item.name);
         continue;
       }
-      rest += within(item.scope, asks(i, "", "", unused));
+      const std::string stub = asks(i, "", "", unused);
+      rest += within(item.scope, stub);
+      // as the tests may say which: f<int>(…)
+      if (!item.arguments.empty())
+        rest += within(
+            item.scope,
+            fmt::format(
+                "template <class... X> requires ({0}::starts({0}::types<X...>(), {0}::types{1}())) {2}", w,
+                item.arguments, stub));
     } else if (item.kind == Item::alias && plain(*s) && s->parameters.size() == 1) {
       rest = within(item.scope, fmt::format("using {} = {};\n", item.name, in_brackets(s->parameters[0]))) +
              rest;
@@ -1002,7 +1247,7 @@ std::optional<std::string> CppSurface::stubs(std::string_view binary) {
     if (mentioned(name) && !own_words_.count(name) && is_identifier(name) && is_literal(value) &&
         !value.empty() && !decides_tests(name) && name != "NDEBUG" &&
         value.find_first_of("0123456789\"'") != value.npos)
-      rest += fmt::format("#undef {0}\nconstexpr auto {0} = {1};\n", name, value);
+      rest += fmt::format("#ifndef {0}\nconstexpr auto {0} = {1};\n#endif\n", name, value);
   std::string namespaces;
   for (const std::string& used : found_.used_namespaces)
     if (used != "std" && !used.starts_with("std")) {
@@ -1010,6 +1255,8 @@ std::optional<std::string> CppSurface::stubs(std::string_view binary) {
       for (const Item& item : items_) own = own || item.scope == used + "::";
       if (own) namespaces += fmt::format("namespace {0} {{}}\nusing namespace {0};\n", used);
     }
+  for (const std::string& name : found_.used_names)
+    if (is_identifier(name)) namespaces += fmt::format("using std::{};\n", name);
   // the program's own way to write, which its tests may count on
   if (program_.find("using namespace std") != program_.npos) namespaces += "using namespace std;\n";
   const bool structs = !read_declarations(tests_).classes.empty();

@@ -30,6 +30,11 @@ class CppSurface {
   CppSurface(std::string_view program, std::string_view tests, const std::string& entry_point,
              std::string word);
 
+  // The tests name function templates. Of which types is for a compiler to say: it compiles `together`, which never runs, and
+  // `add_instances` reads what the object file has. Only standard types and the program's own are taken from it.
+  bool has_templates() const { return !templates_.empty(); }
+  std::string together() const;
+  void add_instances(std::string_view object);
   // Nothing of the program's is named by the tests.
   bool empty() const { return items_.empty(); }
   // What stands behind the program and kWire: an item a line of a file "item".
@@ -57,7 +62,8 @@ class CppSurface {
       fields,
       enumeration,
       alias,
-      variable
+      variable,
+      equality
     };
     Kind kind = function;
     const CppFunction* f = nullptr;
@@ -66,9 +72,11 @@ class CppSurface {
     size_t kept = std::string::npos;  // parameters, where defaults are left out
     bool overloaded = false, gone = false;
     const CppEnum* e = nullptr;
+    std::string arguments;  // "<int>" of an instance of a function template
   };
 
   bool mentioned(const std::string& name) const { return words_.count(name) > 0; }
+  void add_instances();
   void choose_classes();
   void choose(const std::string& entry_point);
   void add_function(Item item);
@@ -78,6 +86,7 @@ class CppSurface {
   std::string shape_of(size_t i) const;
   std::string serve(size_t i) const;
   const CppShape* shape(size_t i) const;
+  void drop_what_is_not_plain();
   bool plain(std::string_view type) const;
   bool plain(const CppShape& shape, size_t from = 0) const;
   std::string parameters(size_t i, size_t from, std::string& types, std::string& arguments,
@@ -85,14 +94,16 @@ class CppSurface {
   std::string asks(size_t i, const std::string& self, const std::string& owner,
                    std::string& declaration) const;
   void define(int c, std::string& out, std::string& behind);
+  bool has_equality(const CppClass& c, const CppFunction** found = nullptr) const;
   std::string fieldwise_equal(const CppClass& c) const;
 
   const std::string_view program_, tests_;
   const std::string word_;
-  const CppDeclarations found_;
+  CppDeclarations found_;
   std::set<std::string> words_, own_words_, macros_, brace_made_, fields_used_;
   std::vector<int> want_;  // of each class: 0 is not there, 1 a value, 2 an object, 4 an exception
   std::vector<Item> items_;
+  std::vector<const CppFunction*> templates_;
   std::map<size_t, CppShape> shapes_;
   bool arrays_ = false;
   std::string left_out_;

@@ -140,6 +140,8 @@ class Reader {
     }
     if (owner >= 0) return;
     if (is(i, "using")) {
+      if (path.empty() && is(i + 1, "std") && twice(i + 2, ':') && word(i + 4) && is(i + 5, ";"))
+        found_.used_names.emplace_back(at(i + 4));
       if (word(i + 1) && is(i + 2, "=")) found_.aliases.push_back({path, std::string(at(i + 1))});
       return;
     }

@@ -46,7 +46,8 @@ struct CppEnum {
 
 struct CppClass {
   std::string scope, name;
-  std::string head;  // `class T, int N` of a template
+  std::string head;       // `class T, int N` of a template
+  std::string arguments;  // "<int, 3>" of one of its instances
   std::vector<std::string> bases;
   std::vector<CppField> fields;        // not static ones
   std::vector<CppFunction> functions;  // of the class itself
@@ -54,7 +55,7 @@ struct CppClass {
   bool is_struct = false, open = true, is_final = false;
   bool destructor = false, copies = false, is_virtual = false;
   bool odd = false;  // something in it was not understood: bit-fields, anonymous unions, references
-  std::string path() const { return scope + name; }
+  std::string path() const { return scope + name + arguments; }
 };
 
 struct CppNames {  // of `using` and `typedef`, or of variables
@@ -67,6 +68,7 @@ struct CppDeclarations {
   std::vector<CppEnum> enums;
   std::vector<CppNames> aliases, variables;
   std::vector<std::pair<std::string, std::string>> macros;  // without parameters; others have the value "("
+  std::vector<std::string> used_names;                      // X of `using std::X;` outside of brackets
   std::vector<std::string> used_namespaces;                 // `using namespace a::b;` outside of brackets
 };
 
