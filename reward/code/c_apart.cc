@@ -14,15 +14,16 @@
 namespace cohort::code {
 namespace {
 
+#include "reward/code/c_ask.inc"
+#include "reward/code/c_memory.inc"
 #include "reward/code/c_serve.inc"
-#include "reward/code/c_tests.inc"
 #include "reward/code/c_wire.inc"
 
 // Around what is ours: at -O2 it takes the compiler twice as long as most tests do.
 constexpr std::string_view kQuick = "#pragma GCC push_options\n#pragma GCC optimize(\"Og\")\n";
 constexpr std::string_view kAsBefore = "#pragma GCC pop_options\n";
 
-// Why tests ended without a verdict: WORD_refuse(index) in c_tests.inc is signal 34 + index.
+// Why tests ended without a verdict: WORD_refuse(index) in c_memory.inc is signal 34 + index.
 constexpr std::array kRefusals = {
     "an argument points to memory whose extent is not known",
     "its types have other sizes than their text says",
