@@ -12,19 +12,13 @@
 #include <string>
 #include <string_view>
 
-#include "reward/code/c_types.h"
 #include "reward/code/cpp_apart.h"
 
 namespace cohort::code {
 
-// As CppApart::run. `word`: letters and digits that no program can know.
+// As run_cpp_apart. `word`: letters and digits that no program can know.
 ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, const TestSet& set,
                          std::string_view tests, const std::string& word, const sandbox::Limits& limits,
                          const std::atomic<bool>& cancelled);
-
-// The two sources. For tests of them.
-std::string c_server(std::string_view program, const CInterface& interface, const std::string& word);
-std::string c_script(const CInterface& interface, std::string_view tests, std::string_view entry_point,
-                     const std::string& word);
 
 }  // namespace cohort::code

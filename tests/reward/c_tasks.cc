@@ -799,13 +799,13 @@ int main(void) {
 }
 )",
        {{"n->next = NULL; }", "n->next = n; }"}, {"*p = d->next", "*p = NULL"}}},
-      {"functions with names of the library's", R"(
+      {"functions like the library's, and errno", R"(
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
-int atoi(const char *s) { int n = 0, sign = 1; if (*s == '-') sign = -1, s++; while (*s >= '0' && *s <= '9') n = n * 10 + (*s++ - '0'); return sign * n; }
-char *strcpy(char *d, const char *s) { char *r = d; while ((*d++ = *s++)) { } return r; }
-int toupper(int c) { return c >= 'a' && c <= 'z' ? c - 32 : c; }
+int to_int(const char *s) { int n = 0, sign = 1; if (*s == '-') sign = -1, s++; while (*s >= '0' && *s <= '9') n = n * 10 + (*s++ - '0'); return sign * n; }
+char *copy_text(char *d, const char *s) { char *r = d; while ((*d++ = *s++)) { } return r; }
+int upper(int c) { return c >= 'a' && c <= 'z' ? c - 32 : c; }
 double safe_div(double a, double b) { if (b == 0) { errno = EDOM; return 0; } return a / b; }
 )",
        R"(
@@ -815,9 +815,9 @@ double safe_div(double a, double b) { if (b == 0) { errno = EDOM; return 0; } re
 #include <string.h>
 int main(void) {
   char b[8];
-  assert(atoi("-42") == -42 && atoi("7x") == 7);
-  assert(strcpy(b, "abc") == b && strcmp(b, "abc") == 0);
-  assert(toupper('q') == 'Q' && toupper('1') == '1');
+  assert(to_int("-42") == -42 && to_int("7x") == 7);
+  assert(copy_text(b, "abc") == b && strcmp(b, "abc") == 0);
+  assert(upper('q') == 'Q' && upper('1') == '1');
   errno = 0;
   assert(safe_div(1, 2) == 0.5 && errno == 0);
   assert(safe_div(1, 0) == 0 && errno == EDOM);
