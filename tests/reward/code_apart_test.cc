@@ -3,6 +3,7 @@
 
 #include <fstream>
 
+#include "reward/code/cpp_apart.h"
 #include "tests/reward/code_fixture.h"
 
 namespace cohort {
