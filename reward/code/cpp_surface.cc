@@ -594,6 +594,18 @@ void CppSurface::add_instances(std::string_view object) {
   }
 }
 
+// A type's text, where the program has made a keyword a macro (`#define int long long`): it is none behind the program.
+std::string CppSurface::meant(const std::string& text) const {
+  std::string out;
+  for (const Token& token : tokens_of(text)) {
+    std::string word(of(text, token));
+    for (const auto& [name, value] : found_.macros)
+      if (token.kind == Token::word && name == word && is_plain_word(word) && value != "(") word = value;
+    out += word;
+  }
+  return out;
+}
+
 // The type of an item, in the server.
 std::string CppSurface::shape_of(size_t i) const {
   const Item& item = items_[i];
@@ -743,7 +755,7 @@ std::string CppSurface::server() const {
     if (item.gone) continue;
     if (item.f && (item.overloaded || item.kind == Item::constructor)) {
       std::string list;
-      for (const CppParameter& p : item.f->parameters) list += (list.empty() ? "" : ", ") + p.text;
+      for (const CppParameter& p : item.f->parameters) list += (list.empty() ? "" : ", ") + meant(p.text);
       const CppClass* c = item.of_class >= 0 ? &found_.classes[static_cast<size_t>(item.of_class)] : nullptr;
       std::string type = fmt::format("using F{}_{} = ", i, word_);
       if (item.kind == Item::constructor) {
@@ -751,13 +763,13 @@ std::string CppSurface::server() const {
         if (item.kept != std::string::npos) {
           list.clear();
           for (const CppParameter& p : item.f->parameters)
-            if (n++ < item.kept) list += (list.empty() ? "" : ", ") + p.text;
+            if (n++ < item.kept) list += (list.empty() ? "" : ", ") + meant(p.text);
         }
         type += fmt::format("void({});", list);
       } else if (c && !item.f->is_static) {
-        type += fmt::format("{} (::{}::*)({}){};", item.f->result, c->path(), list, item.f->tail);
+        type += fmt::format("{} (::{}::*)({}){};", meant(item.f->result), c->path(), list, item.f->tail);
       } else {
-        type += fmt::format("{}({});", item.f->result, list);
+        type += fmt::format("{}({});", meant(item.f->result), list);
       }
       std::string inner = item.scope;
       if (c)
