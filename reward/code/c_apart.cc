@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "reward/code/c_types.h"
 #include "reward/code/native_tests.h"
 #include "reward/code/symbols.h"
 #include "reward/record.h"
@@ -13,15 +14,16 @@
 namespace cohort::code {
 namespace {
 
+#include "reward/code/c_ask.inc"
+#include "reward/code/c_memory.inc"
 #include "reward/code/c_serve.inc"
-#include "reward/code/c_tests.inc"
 #include "reward/code/c_wire.inc"
 
 // Around what is ours: at -O2 it takes the compiler twice as long as most tests do.
 constexpr std::string_view kQuick = "#pragma GCC push_options\n#pragma GCC optimize(\"Og\")\n";
 constexpr std::string_view kAsBefore = "#pragma GCC pop_options\n";
 
-// Why tests ended without a verdict: WORD_refuse(index) in c_tests.inc is signal 34 + index.
+// Why tests ended without a verdict: WORD_refuse(index) in c_memory.inc is signal 34 + index.
 constexpr std::array kRefusals = {
     "an argument points to memory whose extent is not known",
     "its types have other sizes than their text says",
@@ -130,25 +132,6 @@ bool points_into_rows(std::string_view tests) {
   return false;
 }
 
-// Whether the library has a function of that name, which a header of the tests declares. What tests compare with is the library's unless it
-// is what they are about.
-bool of_library(std::string_view function, std::string_view entry_point) {
-  constexpr const char* kCompares[] = {"strcmp", "strncmp", "strcasecmp", "strncasecmp", "memcmp",
-                                       "strlen", "fabs",    "fabsf",      "abs",         "labs",
-                                       "llabs",  "fmin",    "fmax"};
-  constexpr const char* kOthers[] = {
-      "strcpy",  "strncpy", "strcat",   "strncat", "strchr",  "strrchr", "strstr",  "strdup",
-      "strndup", "strtok",  "strspn",   "strcspn", "strpbrk", "strsep",  "strtol",  "strtod",
-      "memcpy",  "memmove", "memset",   "memchr",  "atoi",    "atol",    "atoll",   "atof",
-      "div",     "pow",     "sqrt",     "cbrt",    "hypot",   "floor",   "ceil",    "round",
-      "trunc",   "exp",     "log",      "log2",    "log10",   "sin",     "cos",     "tan",
-      "fmod",    "toupper", "tolower",  "isalpha", "isdigit", "isspace", "isalnum", "isupper",
-      "islower", "ispunct", "isxdigit", "rand",    "srand",   "qsort",   "bsearch"};
-  const auto is = [&](const char* f) { return function == f; };
-  if (std::any_of(std::begin(kCompares), std::end(kCompares), is)) return function == entry_point;
-  return std::any_of(std::begin(kOthers), std::end(kOthers), is);
-}
-
 // What the compiler is told for the tests' side. Older than gcc 12 has neither of the first two.
 std::vector<std::string> script_arguments(const Toolchain& toolchain, const CodeLanguage& c, bool variables,
                                           const std::atomic<bool>& cancelled) {
@@ -179,8 +162,7 @@ bool has_addresses() {
   return there;
 }
 
-}  // namespace
-
+// The two sources.
 std::string c_server(std::string_view program, const CInterface& interface, const std::string& word) {
   std::string cases, kept, pointers;
   for (size_t i = 0; i < interface.functions.size(); ++i) {
@@ -212,8 +194,7 @@ std::string c_server(std::string_view program, const CInterface& interface, cons
                    word, "@");
 }
 
-std::string c_script(const CInterface& interface, std::string_view tests, std::string_view entry_point,
-                     const std::string& word) {
+std::string c_script(const CInterface& interface, std::string_view tests, const std::string& word) {
   // the headers that tests beside the program would find
   std::string text = interface.headers + "#include <assert.h>\n#line 1 \"boundary\"\n" + std::string(kQuick) +
                      with_word(kWire, word) + with_word(kMemory, word) + std::string(kAsBefore) +
@@ -226,7 +207,8 @@ std::string c_script(const CInterface& interface, std::string_view tests, std::s
           with_word(fmt::format("enum {{ @EXTENT = {} }};\n", points_into_rows(tests) ? 0 : 1), word, "@");
   for (size_t i = 0; i < interface.functions.size(); ++i) {
     const std::string& name = interface.functions[i].name;
-    if (of_library(name, entry_point))
+    if (of_c_library(
+            name))  // it is the entry point (defines_library), and a header of the tests declares another
       text += with_word(fmt::format("#undef {0}\n#define {0} @own_{0}\n", name), word, "@");
     text += with_word(stub(interface.functions[i], i), word, "@");
   }
@@ -237,6 +219,8 @@ std::string c_script(const CInterface& interface, std::string_view tests, std::s
       std::count(tests.begin(), tests.begin() + static_cast<long>(interface.tests_types), '\n');
   return text + fmt::format("#line {} \"tests\"\n{}\n", lines + 1, tests.substr(interface.tests_types));
 }
+
+}  // namespace
 
 ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, const TestSet& set,
                          std::string_view tests, const std::string& word, const sandbox::Limits& limits,
@@ -260,8 +244,7 @@ ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, c
   for (const std::string& name : interface.names)
     if (const auto at = symbol_address(served.program.content, name))
       arguments.push_back(fmt::format("-Wl,--defsym={}={:#x}", name, *at));
-  const Compiled asks =
-      toolchain.compile(c, c_script(interface, tests, set.entry_point, word), {}, arguments, cancelled);
+  const Compiled asks = toolchain.compile(c, c_script(interface, tests, word), {}, arguments, cancelled);
   if (!asks.ok()) {
     if (!cannot_be_apart(asks, "")) return {{}, asks.refused.reason, asks};
     return {{}, "its tests do not compile without it: " + asks.refused.reason, {}};

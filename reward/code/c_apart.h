@@ -2,29 +2,23 @@
 // functions they call are stubs that ask the program over a socket.
 //
 // Data flow: the program's declarations (c_types.h) -> program + loop that serves its functions (c_serve.inc) -> compiled; stubs +
-// tests (c_tests.inc) -> compiled (once for a group) -> both run (pair.h) -> how the tests' process ended.
+// tests (c_memory.inc, c_ask.inc) -> compiled (once for a group) -> both run (pair.h) -> how the tests' process ended.
 //
 // C's pointers say neither how much they point to nor who owns it, so memory is not copied by types: it keeps its address. Objects
 // of the tests are sent with the call that gives a pointer to them and lie at the same place in the program's process;
-// memory of the program is fetched, a page at a time, when the tests touch it. c_tests.inc has the rules.
+// memory of the program is fetched, a page at a time, when the tests touch it. c_memory.inc has the rules.
 #pragma once
 
 #include <string>
 #include <string_view>
 
-#include "reward/code/c_types.h"
 #include "reward/code/cpp_apart.h"
 
 namespace cohort::code {
 
-// As CppApart::run. `word`: letters and digits that no program can know.
+// As run_cpp_apart. `word`: letters and digits that no program can know.
 ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, const TestSet& set,
                          std::string_view tests, const std::string& word, const sandbox::Limits& limits,
                          const std::atomic<bool>& cancelled);
-
-// The two sources. For tests of them.
-std::string c_server(std::string_view program, const CInterface& interface, const std::string& word);
-std::string c_script(const CInterface& interface, std::string_view tests, std::string_view entry_point,
-                     const std::string& word);
 
 }  // namespace cohort::code

@@ -174,11 +174,12 @@ class CodeGrader : public RecordGrader {
 
   ApartOutcome run_apart(const Task& task, const Test& test, const std::atomic<bool>& cancelled) const {
     const auto run = task.language->name == "cpp" ? run_cpp_apart : run_c_apart;
-    if (options_.cpp_tests == CppTests::separate)  // a host whose compiler cannot do it would fail every program
+    if (options_.cpp_tests ==
+        CppTests::separate)  // a host whose compiler cannot do it would fail every program
       apart_tried_.get(task.language->name, cancelled, [&] {
-        const ApartOutcome trial =
-            run(toolchain_, "int twice(int x) { return 2 * x; }\n", {},
-                "int main() { assert(twice(2) == 4); }\n", native_.word(), to_limits(kTrialLimits), cancelled);
+        const ApartOutcome trial = run(toolchain_, "int twice(int x) { return 2 * x; }\n", {},
+                                       "int main() { assert(twice(2) == 4); }\n", native_.word(),
+                                       to_limits(kTrialLimits), cancelled);
         const Judged judged = trial.result         ? trial.result->judged
                               : trial.not_compiled ? trial.not_compiled->refused
                                                    : Judged{VerdictKind::failed, trial.reason};
@@ -211,6 +212,10 @@ class CodeGrader : public RecordGrader {
     std::optional<Verdict> not_compiled;
     const Verdict verdict = run_tests(task, cancelled, [&](const Test& test) {
       TestResult result;
+      if (const auto why = defines_library(task.source, test.script, task.tests.entry_point)) {
+        result.judged = {VerdictKind::failed, *why};
+        return result;
+      }
       if (options_.cpp_tests != CppTests::in_process) {
         const ApartOutcome apart = run_apart(task, test, cancelled);
         if (apart.result) return *apart.result;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "reward/code/c_tokens.h"
@@ -14,11 +15,53 @@
 namespace cohort::code {
 namespace {
 
-// What tests compare with. One that the program redefines decides its own tests.
-constexpr std::array kComparers = {"strcmp", "strncmp",  "strcasecmp",     "strncasecmp", "memcmp", "bcmp",
-                                   "wcscmp", "wmemcmp",  "strlen",         "fabs",        "fabsf",  "fabsl",
-                                   "abs",    "labs",     "llabs",          "isnan",       "fmin",   "fmax",
-                                   "equal",  "mismatch", "is_permutation", "is_sorted",   "count",  "all_of"};
+// Of the C library, what tests compare and compute with. One that the program defines decides its own tests.
+constexpr std::array kLibrary = {
+    "strcmp",   "strncmp", "strcasecmp", "strncasecmp", "strcoll", "memcmp",  "bcmp",    "wcscmp",
+    "wmemcmp",  "strlen",  "strchr",     "strrchr",     "strstr",  "strspn",  "strcspn", "strpbrk",
+    "strtok",   "strcpy",  "strncpy",    "strcat",      "strncat", "strdup",  "memcpy",  "memmove",
+    "memset",   "memchr",  "fabs",       "fabsf",       "fabsl",   "abs",     "labs",    "llabs",
+    "isnan",    "isinf",   "isfinite",   "signbit",     "fmin",    "fmax",    "sqrt",    "cbrt",
+    "hypot",    "pow",     "exp",        "log",         "log2",    "log10",   "sin",     "cos",
+    "tan",      "floor",   "ceil",       "round",       "lround",  "trunc",   "fmod",    "atoi",
+    "atol",     "atof",    "strtol",     "strtoul",     "strtod",  "qsort",   "bsearch", "isalpha",
+    "isdigit",  "isalnum", "isspace",    "isupper",     "islower", "ispunct", "tolower", "toupper",
+    "snprintf", "sscanf",  "malloc",     "calloc",      "realloc", "free"};
+// Of C++'s, which in one process are found by more than their names.
+constexpr std::array kAlgorithms = {"equal", "mismatch", "is_permutation", "is_sorted", "count", "all_of"};
+
+// Which of `names` a program defines outside of classes and functions, as function or macro, and its tests use.
+template <size_t N>
+std::string_view defined_and_used(const std::array<const char*, N>& names, std::string_view program,
+                                  std::string_view tests, std::string_view entry_point) {
+  const std::vector<Token> all = tokens_of(program);
+  auto used_by_tests = [&](std::string_view name) {
+    for (const Token& token : tokens_of(tests))
+      if (token.kind == Token::word && of(tests, token) == name) return true;
+    return false;
+  };
+  std::vector<bool> inside;  // by open brace: of something else than a namespace
+  size_t before = all.size(), before_that = all.size();
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].kind == Token::skipped) continue;
+    const std::string_view word = of(program, all[i]);
+    auto is = [&](size_t at, std::string_view what) {
+      return at < all.size() && of(program, all[at]) == what;
+    };
+    if (word == "{")
+      inside.push_back(!is(before, "namespace") && !is(before_that, "namespace") &&
+                       !is(before_that, "extern"));
+    if (word == "}" && !inside.empty()) inside.pop_back();
+    const bool name = all[i].kind == Token::word && word != entry_point &&
+                      std::find(names.begin(), names.end(), word) != names.end() && used_by_tests(word);
+    const bool outside = std::find(inside.begin(), inside.end(), true) == inside.end();
+    const size_t next = skip(all, i + 1);
+    if (name && (is(before, "define") || (outside && is(next, "(") && defines_function(program, all, i))))
+      return word;
+    before_that = std::exchange(before, i);
+  }
+  return {};
+}
 
 // Where the one `==` of an expression stands that has no operator that binds less beside it; npos without.
 size_t only_equals(std::string_view e) {
@@ -200,14 +243,22 @@ bool has_assertions(std::string_view tests) {
   return false;
 }
 
+bool of_c_library(std::string_view function) {
+  return std::find(kLibrary.begin(), kLibrary.end(), function) != kLibrary.end();
+}
+
+std::optional<std::string> defines_library(std::string_view program, std::string_view tests,
+                                           std::string_view entry_point) {
+  const std::string_view name = defined_and_used(kLibrary, program, tests, entry_point);
+  if (name.empty()) return {};
+  return fmt::format("defines {}, with which its tests compare", name);
+}
+
 std::optional<std::string> refuse_native(std::string_view program, std::string_view tests,
                                          std::string_view entry_point) {
+  if (const auto name = defined_and_used(kAlgorithms, program, tests, entry_point); !name.empty())
+    return fmt::format("defines {}, with which its tests compare", name);
   const std::vector<Token> all = tokens_of(program);
-  auto used_by_tests = [&](std::string_view name) {
-    for (const Token& token : tokens_of(tests))
-      if (token.kind == Token::word && of(tests, token) == name) return true;
-    return false;
-  };
   std::string_view before;
   for (size_t i = 0; i < all.size(); ++i) {
     if (all[i].kind == Token::skipped) continue;
@@ -219,15 +270,6 @@ std::optional<std::string> refuse_native(std::string_view program, std::string_v
     if (word == "include" && before == "#" && then != '<' && then != '"')
       return "has a computed #include beside tests that share its process";
     before = word;
-    if (all[i].kind != Token::word || word == entry_point) continue;
-    bool comparer = false;
-    for (const char* name : kComparers) comparer = comparer || word == name;
-    if (!comparer || !used_by_tests(word)) continue;
-    size_t back = i;
-    while (back > 0 && all[back - 1].kind == Token::skipped) --back;
-    const bool defines = (back > 0 && of(program, all[back - 1]) == "define") ||
-                         (then == '(' && defines_function(program, all, i));
-    if (defines) return fmt::format("defines {}, with which its tests compare", word);
   }
   return {};
 }

@@ -37,8 +37,15 @@ std::string undone_words(bool cpp);
 // Whether `tests` has an assertion to turn.
 bool has_assertions(std::string_view tests);
 
-// Why a program is not run with such tests, or nothing. `entry_point`: the function that is tested, which may have
-// any name.
+// A function of the C library that tests compare or compute with.
+bool of_c_library(std::string_view function);
+
+// Why a program fails without being run: it defines a function of the C library that its tests use. `entry_point`: the
+// function that is tested, which may have any name.
+std::optional<std::string> defines_library(std::string_view program, std::string_view tests,
+                                           std::string_view entry_point);
+
+// Why a program is not run in one process with such tests, or nothing.
 std::optional<std::string> refuse_native(std::string_view program, std::string_view tests,
                                          std::string_view entry_point);
 

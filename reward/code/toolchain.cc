@@ -140,8 +140,8 @@ void Toolchain::try_out(const CodeLanguage& asked, const std::atomic<bool>& canc
   const CodeLanguage& language = find_language(languages_, asked.name);  // not as changed for a certain run
   tried_.get(language.name, cancelled, [&] {
     auto broken = [&](const std::string& what) {
-      throw InfraError(fmt::format("the trial program of \"{}\" {}: its entry or its toolchain is broken here",
-                                   language.name, what));
+      throw InfraError(fmt::format(
+          "the trial program of \"{}\" {}: its entry or its toolchain is broken here", language.name, what));
     };
     Compiled compiled;
     if (language.compile.empty())
@@ -196,7 +196,8 @@ Compiled Toolchain::run_compiler(const CodeLanguage& language, std::string_view 
                         fill_in(language.run, language)};
   } else if (o.ended == Ended::cancelled) {
     compiled.refused = {VerdictKind::cancelled, "cancelled"};
-  } else if (o.ended == Ended::exited && (o.exit_code == 126 || o.exit_code == 127) && language.trial.empty()) {
+  } else if (o.ended == Ended::exited && (o.exit_code == 126 || o.exit_code == 127) &&
+             language.trial.empty()) {
     // a shell's word for a command that is not there: no fault of the program
     throw InfraError(fmt::format("the compile command of \"{}\" does not run on this host: {}", language.name,
                                  last_line(o.err)));

@@ -799,13 +799,13 @@ int main(void) {
 }
 )",
        {{"n->next = NULL; }", "n->next = n; }"}, {"*p = d->next", "*p = NULL"}}},
-      {"functions with names of the library's", R"(
+      {"functions like the library's, and errno", R"(
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
-int atoi(const char *s) { int n = 0, sign = 1; if (*s == '-') sign = -1, s++; while (*s >= '0' && *s <= '9') n = n * 10 + (*s++ - '0'); return sign * n; }
-char *strcpy(char *d, const char *s) { char *r = d; while ((*d++ = *s++)) { } return r; }
-int toupper(int c) { return c >= 'a' && c <= 'z' ? c - 32 : c; }
+int to_int(const char *s) { int n = 0, sign = 1; if (*s == '-') sign = -1, s++; while (*s >= '0' && *s <= '9') n = n * 10 + (*s++ - '0'); return sign * n; }
+char *copy_text(char *d, const char *s) { char *r = d; while ((*d++ = *s++)) { } return r; }
+int upper(int c) { return c >= 'a' && c <= 'z' ? c - 32 : c; }
 double safe_div(double a, double b) { if (b == 0) { errno = EDOM; return 0; } return a / b; }
 )",
        R"(
@@ -815,9 +815,9 @@ double safe_div(double a, double b) { if (b == 0) { errno = EDOM; return 0; } re
 #include <string.h>
 int main(void) {
   char b[8];
-  assert(atoi("-42") == -42 && atoi("7x") == 7);
-  assert(strcpy(b, "abc") == b && strcmp(b, "abc") == 0);
-  assert(toupper('q') == 'Q' && toupper('1') == '1');
+  assert(to_int("-42") == -42 && to_int("7x") == 7);
+  assert(copy_text(b, "abc") == b && strcmp(b, "abc") == 0);
+  assert(upper('q') == 'Q' && upper('1') == '1');
   errno = 0;
   assert(safe_div(1, 2) == 0.5 && errno == 0);
   assert(safe_div(1, 0) == 0 && errno == EDOM);
@@ -825,6 +825,36 @@ int main(void) {
 }
 )",
        {{"sign * n", "n"}, {"c - 32", "c"}, {"errno = EDOM; ", ""}}},
+      {"callbacks that tell and are told", R"(
+#include <stdlib.h>
+int each_until(const int *a, int n, void (*f)(int, int *), int *stop) { int i = 0; for (; i < n && !*stop; i++) f(a[i], stop); return i; }
+int fold(const int *a, int n, int (*f)(int, int), int start) { int r = start; for (int i = 0; i < n; i++) r = f(r, a[i]); return r; }
+char *piece(int i) { char *s = malloc(8); s[0] = 'a' + i % 26; s[1] = 0; return s; }
+static int *noted; static int notes;
+void note(int *to) { noted = to; notes = 0; }
+int tick(void) { if (noted) *noted = ++notes; return notes; }
+)",
+       R"(
+#include <assert.h>
+#include <stdlib.h>
+static int seen, state[2];
+static void look(int x, int *stop) { seen++; if (x < 0) *stop = 1; }
+static int plus(int a, int b) { return a + b; }
+static int through(int a, int b) { tick(); return plus(a, b); }
+int main(void) {
+  int a[] = {1, 2, -3, 4}, stop = 0, big[3000];
+  assert(each_until(a, 4, look, &stop) == 3 && seen == 3 && stop == 1);
+  stop = 0;
+  assert(each_until(a, 2, look, &stop) == 2 && !stop);
+  for (int i = 0; i < 3000; i++) big[i] = i;
+  assert(fold(big, 3000, plus, 0) == 2999 * 1500);
+  note(state);
+  assert(fold(a, 4, through, 10) == 14 && state[0] == 4);
+  for (int i = 0; i < 3000; i++) { char *s = piece(i); assert(s[0] == 'a' + i % 26); free(s); if (i % 1000 == 0) { state[0] = i; assert(tick() == 5 + i / 1000 && state[0] == 5 + i / 1000); } }
+  return 0;
+}
+)",
+       {{"&& !*stop", ""}, {"r = f(r, a[i])", "r = f(a[i], a[i])"}, {"*noted = ++notes", "++notes"}}},
       {"large arrays", R"(
 #include <stdlib.h>
 long long total(const int *a, int n) { long long s = 0; for (int i = 0; i < n; i++) s += a[i]; return s; }

@@ -3,7 +3,7 @@
 
 #include <fstream>
 
-#include "reward/code/c_apart.h"
+#include "reward/code/cpp_apart.h"
 #include "tests/reward/code_fixture.h"
 
 namespace cohort {
@@ -178,6 +178,41 @@ TEST(CodeApart, WhatCannotBeCalledFromOutside) {
   }
 }
 
+// Apart or not, what tests compare with is not the program's.
+TEST(CodeApart, TheLibraryIsNotThePrograms) {
+  auto in = [](const char* language, const std::string& source, const std::string& tests,
+               json more = json::object()) {
+    more.update({{"language", language}, {"test_code", "#include <assert.h>\nint main() { " + tests + " }"}});
+    return grade(source, more);
+  };
+  for (const char* language : {"c", "cpp"})
+    for (const char* forged :
+         {"const char* f(int x) { return \"no\"; }\nint strcmp(const char* a, const char* b) { return 0; }",
+          "const char* f(int x) { return \"no\"; }\n#define strcmp(a, b) 0\n"}) {
+      const Verdict v = in(language, forged, "assert(strcmp(f(1), \"yes\") == 0);");
+      EXPECT_VERDICT(v, K::failed);
+      EXPECT_EQ(v.reason, "test 1: defines strcmp, with which its tests compare");
+    }
+  EXPECT_VERDICT(in("cpp",
+                    "namespace a {\nextern \"C\" {\nint strcmp(const char*, const char*) { return 0; "
+                    "}\n}\n}\nusing namespace a;",
+                    "assert(strcmp(\"a\", \"b\") == 0);"),
+                 K::failed);
+  // its own where nobody else means them, where it is asked for them, and as methods
+  EXPECT_VERDICT(in("c", "int round(int x) { return x / 10 * 10; }\nint f(int x) { return round(x); }",
+                    "assert(f(17) == 10);"),
+                 K::passed);
+  EXPECT_VERDICT(
+      in("c", "unsigned long strlen(const char* s) { unsigned long n = 0; while (s[n]) ++n; return n; }",
+         "assert(strlen(\"abc\") == 3);", {{"entry_point", "strlen"}}),
+      K::passed);
+  EXPECT_VERDICT(in("cpp",
+                    "struct Bag { int n = 0; void put(int) { ++n; } int free() { return 8 - n; } int round() "
+                    "{ return n; } };",
+                    "Bag b; b.put(1); assert(b.free() == 7 && b.round() == 1);"),
+                 K::passed);
+}
+
 // A host that cannot keep them apart would fail every program, and says so instead.
 TEST(CodeApart, ACompilerThatCannotDoItIsNoVerdict) {
   const std::string c = R"(
@@ -193,8 +228,10 @@ compile = ["sh", "-c", 'for a; do [ "$a" != -static ] || { echo "error: no libc.
   const char* program = "int f(int x) { return 2 * x; }";
   const Verdict v = grade(program, record, *strict);
   EXPECT_VERDICT(v, K::infra_error);
-  EXPECT_THAT(v.reason, HasSubstr("scripts of assertions in c cannot be kept apart from programs here: its tests do not "
-                                  "compile without it: error: no libc.a"));
+  EXPECT_THAT(
+      v.reason,
+      HasSubstr("scripts of assertions in c cannot be kept apart from programs here: its tests do not "
+                "compile without it: error: no libc.a"));
   EXPECT_VERDICT(grade(program, record, *joins), K::passed);
   EXPECT_VERDICT(grade(program, record), K::passed);
 }

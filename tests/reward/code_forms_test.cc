@@ -369,10 +369,12 @@ TEST(CodeForms, ATrialProgramTellsABrokenLanguageFromABrokenProgram) {
   EXPECT_THAT(refused(compiled + "compile = [\"sh\", \"-c\", \"echo error: no parser >&2; exit 1\"]\n"),
               HasSubstr("the trial program of \"x\" does not compile: error: no parser"));
   // once it has worked, a command that is not there is one of the program's: here the compiler runs its text
-  const std::string as_macro = compiled + "compile = [\"sh\", \"-c\", \"grep -qx cat a.sh || sh a.sh; cp a.sh p\"]\n";
+  const std::string as_macro =
+      compiled + "compile = [\"sh\", \"-c\", \"grep -qx cat a.sh || sh a.sh; cp a.sh p\"]\n";
   EXPECT_VERDICT(graded(as_macro, "cat"), K::passed);
   EXPECT_VERDICT(graded(as_macro, "no-such-thing; exit 127"), K::candidate_crash);
-  const std::string strict = compiled + "compile = [\"sh\", \"-c\", \"grep -qx cat a.sh || sh a.sh && cp a.sh p\"]\n";
+  const std::string strict =
+      compiled + "compile = [\"sh\", \"-c\", \"grep -qx cat a.sh || sh a.sh && cp a.sh p\"]\n";
   EXPECT_VERDICT(graded(strict, "no-such-thing"), K::compile_error);
 }
 
