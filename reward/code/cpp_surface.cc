@@ -288,7 +288,7 @@ bool CppSurface::is_exception(const CppClass& c) const {
 // Its own == of two of its objects.
 bool CppSurface::has_equality(const CppClass& c, const CppFunction** found) const {
   auto of_class = [&](const CppFunction& f) {
-    if (f.name != "operator==" || f.is_template) return false;
+    if ((f.name != "operator==" && f.name != "operator!=") || f.is_template) return false;
     for (const CppParameter& p : f.parameters) {
       bool names = false;
       for (const Token& t : tokens_of(p.text)) names = names || of(p.text, t) == c.name;
@@ -297,10 +297,13 @@ bool CppSurface::has_equality(const CppClass& c, const CppFunction** found) cons
     return !f.parameters.empty();
   };
   const CppFunction* equal = nullptr;
+  auto take = [&](const CppFunction& f) {
+    if (!equal || equal->name != "operator==") equal = &f;
+  };
   for (const CppFunction& f : c.functions)
-    if (of_class(f) || (f.name == "operator<=>" && f.is_default && !equal)) equal = &f;
+    if (of_class(f) || (f.name == "operator<=>" && f.is_default && !equal)) take(f);
   for (const CppFunction& f : found_.functions)
-    if (of_class(f) && f.parameters.size() == 2) equal = &f;
+    if (of_class(f) && f.parameters.size() == 2) take(f);
   if (found) *found = equal;
   return equal != nullptr;
 }
@@ -378,7 +381,9 @@ bool CppSurface::wants_value(const CppClass& c) const {
     }
   }
   // its own word must not decide whether two are equal
-  if (has_equality(c) && (tests_.find("==") != tests_.npos || tests_.find("!=") != tests_.npos)) return true;
+  if (has_equality(c) &&
+      (tests_.find("==") != tests_.npos || tests_.find("!=") != tests_.npos || mentioned("for")))
+    return true;
   if (!all_open || !made_whole) return false;
   return field_used || !method_used || (!constructed && brace_made_.count(c.name));
 }
@@ -478,7 +483,8 @@ void CppSurface::choose(const std::string& entry_point) {
             f.name == "operator=" || f.name == "operator&" || f.name == "operator," ||
             f.name.starts_with("operator new") || f.name.starts_with("operator delete"))
           continue;
-      } else if (!mentioned(f.name) || macros_.count(f.name)) {
+      } else if (!(mentioned(f.name) || ((f.name == "begin" || f.name == "end") && mentioned("for"))) ||
+                 macros_.count(f.name)) {
         continue;
       }
       add_function(item);
@@ -588,6 +594,18 @@ void CppSurface::add_instances(std::string_view object) {
   }
 }
 
+// A type's text, where the program has made a keyword a macro (`#define int long long`): it is none behind the program.
+std::string CppSurface::meant(const std::string& text) const {
+  std::string out;
+  for (const Token& token : tokens_of(text)) {
+    std::string word(of(text, token));
+    for (const auto& [name, value] : found_.macros)
+      if (token.kind == Token::word && name == word && is_plain_word(word) && value != "(") word = value;
+    out += word;
+  }
+  return out;
+}
+
 // The type of an item, in the server.
 std::string CppSurface::shape_of(size_t i) const {
   const Item& item = items_[i];
@@ -679,8 +697,12 @@ std::string CppSurface::serve(size_t i) const {
       return fmt::format("{}assign<{}>(in, out)", w, owner);
     case Item::field:
       return call(fmt::format("[](auto& s) -> auto& {{ return s.{}; }}", item.name));
-    case Item::equality:
-      return call("[](auto& a, auto& b) -> bool { return a == b; }");
+    case Item::equality: {
+      const CppFunction* equal = nullptr;
+      has_equality(found_.classes[static_cast<size_t>(item.of_class)], &equal);
+      return call(fmt::format("[](auto& a, auto& b) -> bool {{ return {}; }}",
+                              equal && equal->name == "operator!=" ? "!(a != b)" : "a == b"));
+    }
     case Item::variable:
       return call(fmt::format("[] {{ return {}; }}", path(item)));
     default:
@@ -733,7 +755,7 @@ std::string CppSurface::server() const {
     if (item.gone) continue;
     if (item.f && (item.overloaded || item.kind == Item::constructor)) {
       std::string list;
-      for (const CppParameter& p : item.f->parameters) list += (list.empty() ? "" : ", ") + p.text;
+      for (const CppParameter& p : item.f->parameters) list += (list.empty() ? "" : ", ") + meant(p.text);
       const CppClass* c = item.of_class >= 0 ? &found_.classes[static_cast<size_t>(item.of_class)] : nullptr;
       std::string type = fmt::format("using F{}_{} = ", i, word_);
       if (item.kind == Item::constructor) {
@@ -741,13 +763,13 @@ std::string CppSurface::server() const {
         if (item.kept != std::string::npos) {
           list.clear();
           for (const CppParameter& p : item.f->parameters)
-            if (n++ < item.kept) list += (list.empty() ? "" : ", ") + p.text;
+            if (n++ < item.kept) list += (list.empty() ? "" : ", ") + meant(p.text);
         }
         type += fmt::format("void({});", list);
       } else if (c && !item.f->is_static) {
-        type += fmt::format("{} (::{}::*)({}){};", item.f->result, c->path(), list, item.f->tail);
+        type += fmt::format("{} (::{}::*)({}){};", meant(item.f->result), c->path(), list, item.f->tail);
       } else {
-        type += fmt::format("{}({});", item.f->result, list);
+        type += fmt::format("{}({});", meant(item.f->result), list);
       }
       std::string inner = item.scope;
       if (c)

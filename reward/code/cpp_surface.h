@@ -83,6 +83,7 @@ class CppSurface {
   bool wants_value(const CppClass& c) const;
   bool is_exception(const CppClass& c) const;
   std::string path(const Item& item) const;
+  std::string meant(const std::string& text) const;
   std::string shape_of(size_t i) const;
   std::string serve(size_t i) const;
   const CppShape* shape(size_t i) const;
