@@ -215,9 +215,12 @@ void Coordinator::on_hello(const PeerId& peer, const Hello& hello, double now) {
     send_(peer, {0, Refused{why}});
     return;
   }
-  const Welcome welcome{run_id, ledger_.state().epoch, config_.toml,
+  const Welcome welcome{run_id,
+                        ledger_.state().epoch,
+                        config_.toml,
                         static_cast<uint32_t>(config_.coordinator.heartbeat_ms),
-                        static_cast<uint32_t>(config_.coordinator.timeout_ms), trained_on_disk_};
+                        static_cast<uint32_t>(config_.coordinator.timeout_ms),
+                        trained_on_disk_};
   if (!send_(peer, {0, welcome})) return;
   const Worker* before = registry_.by_name(hello.name);
   const bool known = before != nullptr;

@@ -182,7 +182,7 @@ class Coordinator {
   uint32_t trained_ = 0, checkpointed_ = 0;
   Ticket trained_ticket_ = 0;     // of the row that trained_ counts last
   uint32_t trained_on_disk_ = 0;  // as much of trained_ as is committed: what a Welcome may state
-  int64_t stop_step_ = -1;  // >= 0: requests for this step and later are answered NoMoreBatches
+  int64_t stop_step_ = -1;        // >= 0: requests for this step and later are answered NoMoreBatches
   std::optional<Published> published_;
   std::optional<WeightsAvailable> shared_;  // what rollout workers were told last
 

@@ -75,7 +75,7 @@ struct Welcome {
   std::string config_toml;  // the resolved run file
   uint32_t heartbeat_ms = 1000;
   uint32_t timeout_ms = 10000;  // silence after which either side counts the other as gone
-  uint32_t trained_steps = 0;   // the ledger has the Trained of each step below; rank 0 sends later ones again
+  uint32_t trained_steps = 0;  // the ledger has the Trained of each step below; rank 0 sends later ones again
   bool operator==(const Welcome&) const = default;
 };
 struct Refused {

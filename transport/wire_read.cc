@@ -107,7 +107,7 @@ Hello get(wire::Hello::Reader in) {
 }
 
 Welcome get(wire::Welcome::Reader in) {
-  return {str(in.getRunId()),   in.getEpoch(),     str(in.getConfigToml()),
+  return {str(in.getRunId()),  in.getEpoch(),     str(in.getConfigToml()),
           in.getHeartbeatMs(), in.getTimeoutMs(), in.getTrainedSteps()};
 }
 

@@ -1,7 +1,7 @@
 // The code reward's speed: compiling with and without the precompiled header, Python cold and warm, HumanEval, and what
 // grading by group saves. Each part alternates between the two ways it compares, so that other work on the machine
 // meets both alike; medians with the quartiles around them.
-//   code_bench compile|python [--repeat N]
+//   code_bench compile|scripts|python [--repeat N]
 //   code_bench humaneval HumanEval.jsonl          (gzip -dc it first)
 //   code_bench flip|soak [RUNS]                   (code_stress.h)
 //   code_bench groups PROMPTS.jsonl COMPLETIONS.jsonl      (what `cohort eval --output` wrote, joined by id)
@@ -104,6 +104,37 @@ void python(int repeat) {
             repeat);
 }
 
+// Tests in a process of their own, and in the program's. The tests' side is compiled once for all programs of a record.
+void scripts(int repeat) {
+  const auto measure = [&](const char* what, const char* language, const std::string& program,
+                           const std::string& tests) {
+    fmt::print("{}\n", what);
+    std::vector<Way> two;
+    two.push_back({"apart", make("reuse = false"), {}});
+    two.push_back({"in the program's process", make("reuse = false\ncpp_tests = \"in_process\""), {}});
+    alternate(two,
+              {{"language", language}, {"test_code", "#include <assert.h>\nint main() { " + tests + " }"}},
+              program, repeat);
+  };
+  measure("C, an array sorted in place", "c",
+          "static int n = @N@;\nvoid order(int* a, int k) {\n  for (int i = 0; n && i < k; ++i)\n    for "
+          "(int j = i; j > "
+          "0 && a[j - 1] > a[j]; --j) { int t = a[j]; a[j] = a[j - 1]; a[j - 1] = t; }\n}\n",
+          "int a[4] = {3, 1, 2, 0}; order(a, 4); for (int i = 0; i < 4; ++i) assert(a[i] == i);");
+  measure("C++, a function of vectors", "cpp",
+          "#include <bits/stdc++.h>\nusing namespace std;\nint n = @N@;\nvector<int> twice(vector<int> a) { "
+          "for (int& x "
+          ": a) x *= 2; return n ? a : a; }\n",
+          "assert((twice({1, 2}) == vector<int>{2, 4}));");
+  measure("C++, a class", "cpp",
+          "#include <bits/stdc++.h>\nusing namespace std;\nint n = @N@;\nclass Stack {\n  vector<int> "
+          "v;\npublic:\n  "
+          "void push(int x) { v.push_back(x); }\n  int pop() { int x = v.back(); v.pop_back(); return x; }\n "
+          " bool "
+          "empty() const { return v.empty(); }\n};\n",
+          "Stack s; s.push(1); s.push(2); assert(s.pop() == 2 && s.pop() == 1 && s.empty());");
+}
+
 struct Job {
   std::string record, program;
 };
@@ -202,6 +233,8 @@ int bench(int argc, char** argv) {
     if (std::string(argv[i]) == "--repeat") repeat = std::stoi(argv[i + 1]);
   if (what == "compile")
     compile(repeat);
+  else if (what == "scripts")
+    scripts(repeat);
   else if (what == "python")
     python(repeat);
   else if (what == "humaneval" && argc > 2)
@@ -210,7 +243,7 @@ int bench(int argc, char** argv) {
     groups(argv[2], argv[3]);
   else
     fail_usage(
-        "code_bench compile|python | flip|soak [RUNS] | humaneval FILE | groups PROMPTS COMPLETIONS "
+        "code_bench compile|scripts|python | flip|soak [RUNS] | humaneval FILE | groups PROMPTS COMPLETIONS "
         "[--repeat N]");
   return 0;
 }
