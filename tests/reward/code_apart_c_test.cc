@@ -15,14 +15,6 @@ namespace {
 using namespace code_testing;
 using testing::HasSubstr;
 
-Grader& separate() {
-  static const std::unique_ptr<Grader> grader = make("cpp_tests = \"separate\"");
-  return *grader;
-}
-Grader& in_process() {
-  static const std::unique_ptr<Grader> grader = make("cpp_tests = \"in_process\"");
-  return *grader;
-}
 Verdict in_c(const std::string& source, const std::string& tests, Grader& grader = separate()) {
   return grade(source, {{"language", "c"}, {"test_code", tests}}, grader);
 }

@@ -12,14 +12,6 @@ namespace {
 using namespace code_testing;
 using testing::HasSubstr;
 
-Grader& separate() {
-  static const std::unique_ptr<Grader> grader = make("cpp_tests = \"separate\"");
-  return *grader;
-}
-Verdict apart(const std::string& source, const std::string& tests, Grader& grader = separate()) {
-  return grade(source, {{"language", "cpp"}, {"test_code", tests}}, grader);
-}
-
 TEST(CodeApart, ValuesOfEveryKindGoThereAndBack) {
   const std::string program = R"(
 #include <bits/stdc++.h>
@@ -158,8 +150,7 @@ TEST(CodeApart, WhatIsInItsOwnMemoryIsFoundInProcessOnly) {
   const std::string tests = "#include <assert.h>\nint main() { assert(f(7) == \"answer-is-4711\"); }";
   EXPECT_EQ(apart(program, tests).kind, K::failed);
   EXPECT_EQ(apart(program, tests, automatic()).kind, K::failed);
-  const auto in_process = make("cpp_tests = \"in_process\"");
-  const Verdict v = apart(program, tests, *in_process);
+  const Verdict v = apart(program, tests, in_process());
   EXPECT_EQ(v.kind, K::passed) << v.reason;
   EXPECT_THAT(v.evidence, HasSubstr("\"in_process\":true"));
 }

@@ -25,6 +25,15 @@ inline Grader& shared() {
   static const std::unique_ptr<Grader> grader = make();
   return *grader;
 }
+// Native scripts apart from the program, and beside it.
+inline Grader& separate() {
+  static const std::unique_ptr<Grader> grader = make("cpp_tests = \"separate\"");
+  return *grader;
+}
+inline Grader& in_process() {
+  static const std::unique_ptr<Grader> grader = make("cpp_tests = \"in_process\"");
+  return *grader;
+}
 // Native scripts that cannot be apart share the program's process.
 inline Grader& automatic() {
   static const std::unique_ptr<Grader> grader = make("cpp_tests = \"auto\"");
@@ -36,6 +45,9 @@ inline Verdict grade(const std::string& source, const json& record, Grader& grad
   input.completion = source;
   input.record_json = record.dump();
   return grader.grade(input, false);
+}
+inline Verdict apart(const std::string& source, const std::string& tests, Grader& grader = separate()) {
+  return grade(source, {{"language", "cpp"}, {"test_code", tests}}, grader);
 }
 inline Verdict grade_text(const std::string& source, const std::string& record, Grader& grader = shared()) {
   GradeInput input;
