@@ -39,12 +39,6 @@ std::vector<std::string> defined_in(std::string_view text) {
   return names;
 }
 
-bool mentions(std::string_view text, std::string_view word) {
-  for (const Token& token : tokens_of(text))
-    if (token.kind == Token::word && of(text, token) == word) return true;
-  return false;
-}
-
 // The line of a file "item" that the compiler complains of first, or 0.
 size_t item_in(const std::string& diagnostics) {
   for (size_t at = 0; (at = diagnostics.find("item:", at)) != diagnostics.npos; at += 5) {

@@ -35,11 +35,6 @@ template <size_t N>
 std::string_view defined_and_used(const std::array<const char*, N>& names, std::string_view program,
                                   std::string_view tests, std::string_view entry_point) {
   const std::vector<Token> all = tokens_of(program);
-  auto used_by_tests = [&](std::string_view name) {
-    for (const Token& token : tokens_of(tests))
-      if (token.kind == Token::word && of(tests, token) == name) return true;
-    return false;
-  };
   std::vector<bool> inside;  // by open brace: of something else than a namespace
   size_t before = all.size(), before_that = all.size();
   for (size_t i = 0; i < all.size(); ++i) {
@@ -53,7 +48,7 @@ std::string_view defined_and_used(const std::array<const char*, N>& names, std::
                        !is(before_that, "extern"));
     if (word == "}" && !inside.empty()) inside.pop_back();
     const bool name = all[i].kind == Token::word && word != entry_point &&
-                      std::find(names.begin(), names.end(), word) != names.end() && used_by_tests(word);
+                      std::find(names.begin(), names.end(), word) != names.end() && mentions(tests, word);
     const bool outside = std::find(inside.begin(), inside.end(), true) == inside.end();
     const size_t next = skip(all, i + 1);
     if (name && (is(before, "define") || (outside && is(next, "(") && defines_function(program, all, i))))
