@@ -98,7 +98,7 @@ class ClassStub {
       behind_ += fmt::format(
           "inline bool {0}operator==(const {1}& b) const {{\n  const {1}& a = *this;\n  const bool its = "
           "{2}::ask<bool, const {1}&, const {1}&>({3}, a, b);\n"
-          "  if (its != ({4})) {2}::leave(122, \"an operator== that does not compare all fields\");\n  "
+          "  if (its != ({4})) {2}::refuse({2}::other_equality);\n  "
           "return its;\n}}\n",
           owner_, path_, items_.ours, i, same);
     });
