@@ -8,6 +8,15 @@
 #include "reward/record.h"
 
 namespace cohort::code {
+namespace {
+
+// A method's first parameter is what it is called on.
+bool has_its_object(const CppItem& item, const CppShape& shape) {
+  const bool method = item.kind == CppItem::method || item.kind == CppItem::conversion;
+  return !method || item.f->is_static || !shape.parameters.empty();
+}
+
+}  // namespace
 
 CppShapes::CppShapes(CppItems& items, std::string_view binary) : items_(items) {
   for (size_t i = 0; i < items.all.size(); ++i) {
@@ -17,7 +26,8 @@ CppShapes::CppShapes(CppItems& items, std::string_view binary) : items_(items) {
     if (at == binary.npos) continue;
     const std::string_view rest = binary.substr(at + mark.size(), 16000);
     const std::string text = replaced(std::string(rest.substr(0, rest.find('\0'))), "{anonymous}::", "");
-    if (auto shape = read_shape(text)) shapes_[i] = std::move(*shape);
+    if (auto shape = read_shape(text); shape && has_its_object(items.all[i], *shape))
+      shapes_[i] = std::move(*shape);
   }
   any_ = !shapes_.empty();
   for (auto& [i, shape] : shapes_)
