@@ -110,6 +110,7 @@ void name_types(CDeclaration& d) {
     for (size_t k = open; k + 1 < end; ++k)
       if ((d.words[k] == "{" || d.words[k] == ",") && is_name(d.words[k + 1]))
         d.names.push_back(d.words[k + 1]);
+    i = end - 1;
   }
   if (d.words[0] != "typedef") return;
   int depth = 0;

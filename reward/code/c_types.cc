@@ -72,18 +72,21 @@ class Reader {
   }
 
   // A word that the tests or what they need name. What it stands for is looked at in take_….
-  void need(const std::string& word) {
-    if (!is_name(word) || !needed_.insert(word).second) return;
-    if (const auto m = text_.macros.find(word); m != text_.macros.end() && !own_.contains(word))
-      for (const std::string& w : m->second.body) need(w);
-    for (const CDeclaration& d : declared_) {
-      const bool names_it = d.kind == CDeclaration::type && among(d.names, word);
-      if (names_it && clean(d.words))
-        for (const std::string& w : d.words) need(w);
-      if (d.kind != CDeclaration::variable || own_.contains(word)) continue;
-      for (const auto& [name, declaration] : c_variables(d))
-        if (name == word)
-          for (const std::string& w : d.words) need(w);
+  void need(const std::string& first) {
+    Words open = {first};
+    while (!open.empty()) {
+      const std::string word = std::move(open.back());
+      open.pop_back();
+      if (!is_name(word) || !needed_.insert(word).second) continue;
+      auto add = [&](const Words& words) { open.insert(open.end(), words.begin(), words.end()); };
+      if (const auto m = text_.macros.find(word); m != text_.macros.end() && !own_.contains(word))
+        add(m->second.body);
+      for (const CDeclaration& d : declared_) {
+        if (d.kind == CDeclaration::type && among(d.names, word) && clean(d.words)) add(d.words);
+        if (d.kind != CDeclaration::variable || own_.contains(word) || !among(d.words, word)) continue;
+        for (const auto& [name, declaration] : c_variables(d))
+          if (name == word) add(d.words);
+      }
     }
   }
 

@@ -62,11 +62,15 @@ class Choice {
 
   // --- classes
   bool is_exception(const CppClass& c) const {
-    if (c.bases.empty()) return false;
-    if (is_standard_exception(c.bases[0])) return true;
-    for (const CppClass& other : found_.classes)
-      if (&other != &c && other.name == c.bases[0] && is_exception(other)) return true;
-    return false;
+    return !c.bases.empty() && (is_standard_exception(c.bases[0]) || exceptions_.count(c.bases[0]));
+  }
+  // Not along the bases of each: a program that does not compile may have two that are made of each other.
+  void find_exceptions() {
+    for (bool again = true; again;) {
+      again = false;
+      for (const CppClass& c : found_.classes)
+        if (is_exception(c) && exceptions_.insert(c.name).second) again = true;
+    }
   }
 
   // Whether it can go from one process to the other as its fields.
@@ -107,6 +111,7 @@ class Choice {
   }
 
   void choose_classes() {
+    find_exceptions();
     items_.want.assign(found_.classes.size(), CppWant::nothing);
     for (size_t k = 0; k < found_.classes.size(); ++k) {
       const CppClass& c = found_.classes[k];
@@ -147,8 +152,9 @@ class Choice {
 
   bool takes_own_class(const CppFunction& f) const {
     for (const CppParameter& p : f.parameters)
-      for (size_t k = 0; k < found_.classes.size(); ++k)
-        if (items_.has(k) && mentions(p.text, found_.classes[k].name)) return true;
+      for (const Token& t : tokens_of(p.text))
+        for (size_t k = 0; k < found_.classes.size(); ++k)
+          if (items_.has(k) && of(p.text, t) == found_.classes[k].name) return true;
     return false;
   }
 
@@ -267,7 +273,7 @@ class Choice {
   CppItems& items_;
   const CppDeclarations& found_;
   const std::string& entry_point_;
-  std::set<std::string> macros_, brace_made_, fields_used_;
+  std::set<std::string> macros_, exceptions_, brace_made_, fields_used_;
   std::vector<const CppFunction*> templates_;
 };
 

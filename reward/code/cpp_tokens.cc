@@ -13,6 +13,14 @@ CppTokens::CppTokens(std::string_view text) : text_(text) {
     else
       t_.push_back(all[i]);
   }
+  behind_.assign(t_.size(), t_.size());
+  std::vector<size_t> open;
+  for (size_t i = 0; i < t_.size(); ++i) {
+    if (opens(i)) open.push_back(i);
+    if (open.empty() || (!is(i, ")") && !is(i, "]") && !is(i, "}"))) continue;
+    behind_[open.back()] = i + 1;
+    open.pop_back();
+  }
 }
 
 size_t CppTokens::directive(const std::vector<Token>& all, size_t i) {
@@ -32,8 +40,9 @@ size_t CppTokens::directive(const std::vector<Token>& all, size_t i) {
 }
 
 size_t CppTokens::behind_angle(size_t i) const {
+  constexpr size_t kLongest = 2000;  // tokens: else a text of `a<a<a<…` is read again from each of them
   int depth = 0;
-  for (size_t k = i; k < t_.size(); ++k) {
+  for (size_t k = i, steps = 0; k < t_.size() && steps < kLongest; ++k, ++steps) {
     if (is(k, "<")) ++depth;
     if (is(k, ">") && !(k > 0 && is(k - 1, "-")) && --depth == 0) return k + 1;
     if (opens(k)) k = behind(k) - 1;

@@ -35,7 +35,8 @@ class CppTokens {
   }
 
   bool opens(size_t i) const { return is(i, "(") || is(i, "[") || is(i, "{"); }
-  size_t behind(size_t open) const { return behind_bracket(text_, t_, open); }
+  // The token behind the bracket that `open` opens, or the end.
+  size_t behind(size_t open) const { return opens(open) ? behind_[open] : behind_bracket(text_, t_, open); }
   // behind the > of the < at `i`, or `i` where it is none of a template's
   size_t behind_angle(size_t i) const;
   size_t behind_semicolon(size_t i, size_t end) const;
@@ -49,6 +50,7 @@ class CppTokens {
 
   const std::string_view text_;
   std::vector<Token> t_;
+  std::vector<size_t> behind_;  // of each bracket that opens
 };
 
 }  // namespace cohort::code

@@ -22,11 +22,14 @@ class Reader : CppTokens {
   CppClass* class_at(int k) { return k < 0 ? nullptr : &found_.classes[static_cast<size_t>(k)]; }
 
   void scope(size_t i, size_t end, const std::string& path, int owner) {
+    if (depth_ == kDeepest) return;
+    ++depth_;
     open_ = owner < 0 || class_at(owner)->is_struct;
     while (i < end) {
       const size_t next = statement(i, end, path, owner);
       i = std::max(next, i + 1);
     }
+    --depth_;
   }
 
   size_t statement(size_t i, size_t end, const std::string& path, int owner) {
@@ -288,8 +291,10 @@ class Reader : CppTokens {
     return last;
   }
 
+  static constexpr int kDeepest = 100;  // one in another
   CppDeclarations found_;
   bool open_ = true;
+  int depth_ = 0;
 };
 
 }  // namespace

@@ -49,9 +49,9 @@ std::optional<std::string> defines_one(const std::array<const char*, N>& names, 
     if (word == "}" && !inside.empty()) inside.pop_back();
     const bool name = all[i].kind == Token::word && word != entry_point &&
                       std::find(names.begin(), names.end(), word) != names.end() && mentions(tests, word);
-    const bool outside = std::find(inside.begin(), inside.end(), true) == inside.end();
-    const size_t next = skip(all, i + 1);
-    if (name && (is(before, "define") || (outside && is(next, "(") && defines_function(program, all, i))))
+    auto outside = [&] { return std::find(inside.begin(), inside.end(), true) == inside.end(); };
+    if (name && (is(before, "define") ||
+                 (outside() && is(skip(all, i + 1), "(") && defines_function(program, all, i))))
       return fmt::format("defines {}, with which its tests compare", word);
     before_that = std::exchange(before, i);
   }
