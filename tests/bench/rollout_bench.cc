@@ -9,7 +9,7 @@
 //
 // --groups G: what reinforcement learning asks for instead. Groups of G completions share a prompt, each completion ends by a
 // stop token (one token in 125 is one) or at --new tokens, and new groups come as places become free, --ahead sequences ahead
-// of them (an eighth of the batch, as cohort-rollout asks for). Tokens/s while there are always more. --one-by-one: without
+// of them (a quarter of the batch, as cohort-rollout asks for; an eighth with --one-by-one). Tokens/s while there are always more. --one-by-one: without
 // prompts computed together.
 #include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
@@ -131,7 +131,8 @@ StreamFigures stream(const Flags& f, Watched& runner, uint64_t seed) {
   Engine engine(runner, nullptr, engine_options);
   std::mt19937 rng(static_cast<unsigned>(seed));
   const auto a_batch = GroupId(std::max(1, f.batch / f.groups));
-  const auto held = size_t(f.batch + (f.ahead >= 0 ? f.ahead : std::max(f.groups, f.batch / 8)));
+  const auto held =
+      size_t(f.batch + (f.ahead >= 0 ? f.ahead : std::max(f.groups, f.batch / (f.one_by_one ? 8 : 4))));
   EngineRequest r;
   r.sampling.max_tokens = f.tokens, r.sampling.ignore_eos = true, r.sampling.seed = seed,
   r.sampling.top_p = f.top_p;
