@@ -79,7 +79,7 @@ std::string fieldwise_equal(const CppDeclarations& found, const CppClass& c) {
   static const std::regex whole(R"(\{return ([^;?|]*);\})");
   std::smatch m;
   const std::string text = squeezed(equal->body);
-  constexpr size_t kLongest = 4000;  // std::regex calls itself for each character
+  constexpr size_t kLongest = 1000;  // std::regex calls itself for each character
   if (text.size() > kLongest || !std::regex_match(text, m, whole)) return "";
   std::set<std::string> compared;
   for (std::string rest = untied(m[1]); !rest.empty();) {

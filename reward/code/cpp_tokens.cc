@@ -40,7 +40,7 @@ size_t CppTokens::directive(const std::vector<Token>& all, size_t i) {
 }
 
 size_t CppTokens::behind_angle(size_t i) const {
-  constexpr size_t kLongest = 2000;  // tokens: else a text of `a<a<a<…` is read again from each of them
+  constexpr size_t kLongest = 500;  // tokens: else a text of `a<a<a<…` is read again from each of them
   int depth = 0;
   for (size_t k = i, steps = 0; k < t_.size() && steps < kLongest; ++k, ++steps) {
     if (is(k, "<")) ++depth;
