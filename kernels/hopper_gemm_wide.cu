@@ -308,16 +308,6 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-int multiprocessors() {
-  static const int count = [] {
-    int device = 0, n = 0;
-    CUDA_CHECK(cudaGetDevice(&device));
-    CUDA_CHECK(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device));
-    return n;
-  }();
-  return count;
-}
-
 template <int kInputs, int kWeights, int kStages, GemmOut kOut>
 void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
   constexpr int bytes = Ring<kInputs, kWeights, kStages>::kBytes;
@@ -326,7 +316,7 @@ void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
   const int columns = (p.m + kInputs - 1) / kInputs, tiles = (p.n + kWeights - 1) / kWeights;
   int blocks = tiles;  // along y
   if (kOut == GemmOut::swiglu || kOut == GemmOut::logits)
-    blocks = std::clamp(multiprocessors() / columns, 1, tiles);
+    blocks = std::clamp(p.multiprocessors / columns, 1, tiles);
   launch_cluster(kernel, dim3(unsigned(columns), unsigned(blocks), unsigned(p.splits)), p.splits, kThreads,
                  bytes, stream, early,
                  (kOut == GemmOut::swiglu ? pair_map : tile_map)(p.w, p.n, p.k, kWeights),
