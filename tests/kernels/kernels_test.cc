@@ -224,7 +224,12 @@ class HopperGemm {
       if (wanted > steps) continue;
       const int length = (steps + wanted - 1) / wanted;
       p_.splits = (steps + length - 1) / length;
-      rows(tile), residual(tile);
+      for (const bool push : {false, true}) {
+        p_.push = push;
+        if (push && (p_.splits == 1 || !hopper_gemm_pushes(tile, GemmOut::rows))) continue;
+        rows(tile), residual(tile);
+      }
+      p_.push = false;
     }
   }
 
