@@ -65,6 +65,9 @@ bool is_full(const std::string& dir) {
 std::string ChildEnd::text() const {
   std::string line = signal ? fmt::format("{} was ended by signal {} ({})", name, signal, strsignal(signal))
                             : fmt::format("{} exited with {}", name, exit_code);
+  if (exit_code > 128 &&
+      exit_code < 128 + NSIG)  // how mpirun and shells tell of their child's end by a signal
+    line += fmt::format(" (signal {}, {})", exit_code - 128, strsignal(exit_code - 128));
   return error.empty() ? line : line + ": " + error;
 }
 

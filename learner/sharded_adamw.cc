@@ -32,9 +32,11 @@ class ShardedAdamW : public Updater {
     cut(bucket_elements);
     set_runs(tensors);
     const bool own_master = arrays_.dtype != DType::f32;
-    if (own_master) master_ = allocate("the optimizer's master weights");
-    first_ = allocate("the optimizer's first moments");
-    second_ = allocate("the optimizer's second moments");
+    first_ = static_cast<float*>(shards_->allocate(
+        (own_master ? 3 : 2) * state_elements_ * sizeof(float),
+        own_master ? "the optimizer (master weights and two moments)" : "the optimizer (two moments)"));
+    second_ = first_ + state_elements_;
+    if (own_master) master_ = second_ + state_elements_;
     begun_ = buckets_.size();
   }
 
@@ -151,10 +153,6 @@ class ShardedAdamW : public Updater {
   }
   float* array(size_t which, const Bucket& b) const {
     return which == 0 ? master(b) : (which == 1 ? first_ : second_) + b.state;
-  }
-
-  float* allocate(const char* what) {
-    return static_cast<float*>(shards_->allocate(state_elements_ * sizeof(float), what));
   }
 
   void cut(size_t bucket_elements) {

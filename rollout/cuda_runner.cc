@@ -58,7 +58,7 @@ class CudaRunner : public ModelRunner {
     limits.decode_rows = bucket_of(options.max_slots);
     limits.rows = bucket_of(options.max_slots + std::max(1, options.max_step_tokens));
     limits.sampled = std::max(limits.decode_rows, kMinSampled);
-    limits.slots = options.max_slots + 1;  // one for score()
+    limits.slots = options.max_slots + CudaRunner::prompt_slots() + 1;  // one for score()
     limits.context = options.max_context;
     if (options.hopper_gemm_rows >= 0) limits.hopper_rows = options.hopper_gemm_rows;
     limits.early_launch = options.early_launch;
@@ -89,6 +89,7 @@ class CudaRunner : public ModelRunner {
 
   const ModelConfig& config() const override { return config_; }
   int32_t max_slots() const override { return options_.max_slots; }
+  int32_t prompt_slots() const override { return std::max(1, options_.max_slots / 16); }
   int32_t max_context() const override { return options_.max_context; }
   Version version() const override { return version_; }
   int32_t slot_length(int32_t slot) const override { return pool_->length(slot); }
@@ -170,7 +171,8 @@ int64_t CudaRunner::pages_that_fit(const CudaModelLimits& limits) const {
   const double gib = double(1 << 30);
   const int64_t page = CudaModel::page_bytes(config_), others = CudaModel::memory_needed(config_, limits);
   const int64_t slot_pages = (limits.context + cuda::kPageTokens - 1) / cuda::kPageTokens;
-  const int64_t wanted = slot_pages * limits.slots;
+  const int64_t wanted =
+      slot_pages * (options_.max_slots + 1);  // prompts ahead give way where all contexts are full
   int64_t room =
       (int64_t(free) - others - (int64_t{512} << 20)) / page;  // what the libraries and graphs take
   const double two = double(2 * slot_pages * page) / gib;
@@ -333,7 +335,7 @@ std::vector<float> CudaRunner::score(std::span<const int32_t> tokens) {
   if (n < 2) return {};
   for (int32_t token : tokens) check(token);
   on_device();
-  const int32_t slot = options_.max_slots;
+  const int32_t slot = model_->limits().slots - 1;
   pool_->release(slot);
   std::vector<float> logprobs;
   const auto most = size_t(std::min(model_->limits().sampled, model_->limits().rows));

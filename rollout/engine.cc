@@ -12,7 +12,8 @@ Engine::Engine(ModelRunner& runner, std::shared_ptr<const Tokenizer> tokenizer, 
   max_context_ = runner.max_context();
   const int64_t positions = runner.config().max_position_embeddings;
   if (positions > 0) max_context_ = int32_t(std::min<int64_t>(max_context_, positions));
-  for (int32_t slot = runner.max_slots(); slot-- > 0;) free_slots_.push_back(slot);
+  max_running_ = size_t(runner.max_slots()), prompt_slots_ = size_t(runner.prompt_slots());
+  for (auto slot = int32_t(max_running_ + prompt_slots_); slot-- > 0;) free_slots_.push_back(slot);
 }
 
 Engine::~Engine() = default;
@@ -126,7 +127,7 @@ void Engine::start_sequences() {
   if (staged_ && options_.weight_sync == WeightSync::drain) return;
   for (Group& g : groups_) {
     if (!g.ready()) continue;  // later groups may overtake one whose long prompt is still being prefilled
-    while (!g.waiting.empty()) {
+    while (!g.waiting.empty() && places() > 0) {
       int32_t slot;
       if (g.waiting.size() == 1 && g.prompt_slot >= 0) {
         slot = std::exchange(g.prompt_slot, -1);
@@ -156,6 +157,24 @@ void Engine::start_sequences() {
   }
 }
 
+// Sequences that may start.
+size_t Engine::places() const {
+  return max_running_ - running_.size();
+}
+
+// Is a prompt half computed, or would a place stay empty, or are the sequences prefilled ahead running out?
+bool Engine::prefill_is_due() const {
+  size_t prefilled = 0;
+  for (const Group& g : groups_) {
+    if (g.waiting.empty()) continue;
+    if (g.ready())
+      prefilled += g.waiting.size();
+    else if (g.prompt_slot >= 0)
+      return true;
+  }
+  return prefilled < places() + prompt_slots_;
+}
+
 // The oldest group that still has prompt to compute and has, or can get, a slot for it. A new prompt takes a
 // slot only where the groups prefilled before it will leave one: else prompts would fill the slots their
 // sequences need.
@@ -168,7 +187,7 @@ Engine::Group* Engine::prefill_candidate() {
       claimed += g.waiting.size() - (g.prompt_slot >= 0 ? 1 : 0);
       continue;
     }
-    if (claimed >= free_slots_.size()) return nullptr;
+    if (std::min(claimed, places()) >= free_slots_.size()) return nullptr;
     g.prompt_slot = take_slot();
     g.prefilled = 0;
     runner_.reset_slot(g.prompt_slot);
@@ -221,7 +240,8 @@ Engine::Pass Engine::plan() {
     pass.sequences.push_back(s);
   }
   const bool draining = staged_ && options_.weight_sync == WeightSync::drain;
-  while (budget > 0 && !draining && preempted_.empty()) {
+  const bool due = !draining && preempted_.empty() && prefill_is_due();
+  while (budget > 0 && due) {
     Group* g = prefill_candidate();
     if (!g) break;
     const size_t count = std::min(budget, g->to_prefill() - g->prefilled);

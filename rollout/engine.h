@@ -9,6 +9,10 @@
 // feeding the last token, the group's last sequence takes the slot itself. A finished sequence leaves in the
 // step in which it ended and its slot is used again in the next.
 //
+// Prompts are computed at once while a sequence could start from them. Where all may run that can, a runner with slots for
+// prompts (ModelRunner::prompt_slots) has them computed ahead and together: none while at least as many prefilled sequences
+// wait as it has such slots, then all that wait and find a slot. So most steps have no prompt in them.
+//
 // A runner that overlaps is kept one step ahead: step() plans and queues a forward pass in which every running sequence
 // goes on from the token that is just being sampled, and only then waits for the pass before it. What a sequence that
 // has ended meanwhile computed in the pass ahead is dropped. So the completions come one step() later.
@@ -97,6 +101,8 @@ class Engine {
   void give_up_prompt(Group& group);
   void start_sequences();
   bool resume_preempted();
+  bool prefill_is_due() const;
+  size_t places() const;
   Group* prefill_candidate();
   int32_t take_slot();
   void free_slot(int32_t slot);
@@ -115,6 +121,7 @@ class Engine {
   std::shared_ptr<const Tokenizer> tokenizer_;
   EngineOptions options_;
   int32_t max_context_ = 0;
+  size_t max_running_ = 0, prompt_slots_ = 0;
   std::atomic<bool> staged_ = false;
   bool swapped_ = false;
   std::vector<int32_t> free_slots_;

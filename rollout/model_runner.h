@@ -35,6 +35,10 @@ class ModelRunner {
   virtual const ModelConfig& config() const = 0;
   virtual int32_t max_slots() const = 0;
   virtual int32_t max_context() const = 0;  // tokens a slot can hold, prompt and completion
+  // Slots beyond max_slots() (their numbers go on), in which prompts wait that are computed ahead; no step samples more than
+  // max_slots() sequences. A runner whose steps are faster without prompt chunks has some, so that prompts can be computed
+  // several at a time.
+  virtual int32_t prompt_slots() const { return 0; }
 
   // One forward pass over all of `steps`; out[i] is set where steps[i].sample. Blocks until done.
   virtual void step(std::span<const SequenceStep> steps, std::span<Sampled> out) = 0;

@@ -220,12 +220,14 @@ void Worker::on_shutdown(const Shutdown& shutdown) {
 }
 
 // Credit for as many groups as keep every slot busy, and one group (or an eighth of the slots) ahead: a slot
-// that becomes free finds its next sequence here, not a round trip away.
+// that becomes free finds its next sequence here, not a round trip away. Where prompts are computed together it is a quarter,
+// so that there are several to compute.
 void Worker::grant() {
   if (leaving_ || !model_.has_weights) return;
   const auto generations = uint64_t(rollout_.num_generations);
   const auto slots = uint64_t(model_.runner->max_slots());
-  const uint64_t target = slots + std::max(generations, slots / 8);
+  const uint64_t ahead = model_.runner->prompt_slots() > 0 ? slots / 4 : slots / 8;
+  const uint64_t target = slots + std::max(generations, ahead);
   const uint64_t held = engine_->running() + engine_->waiting();
   const uint64_t groups = held < target ? (target - held + generations - 1) / generations : 0;
   const uint64_t grant = leases_received_ + groups;

@@ -125,6 +125,62 @@ __global__ void rotate_grad_kernel(int64_t items, int heads, int kv_heads, int d
     }
 }
 
+// The rotation, or its gradient, where there are no head norms: a thread has N pairs. q: all of qkv, or dq beside dk and dv.
+template <class T, int N, bool kGrad>
+__global__ void turn_kernel(uint32_t items, uint32_t heads, uint32_t kv_heads, uint32_t dim, const T* q,
+                            const T* k, const T* v, const T* bias, const float* cos, const float* sin,
+                            const int32_t* table_row, T* out) {
+  const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= items) return;
+  const uint32_t half = dim / 2, packs = half / N, all = heads + 2 * kv_heads, normed = heads + kv_heads;
+  const uint32_t head_row = i / packs, at = (i - head_row * packs) * N, token = head_row / all,
+                 head = head_row - token * all;
+  const T* from = !kGrad          ? q + int64_t(head_row) * dim
+                  : head < heads  ? q + (int64_t(token) * heads + head) * dim
+                  : head < normed ? k + (int64_t(token) * kv_heads + head - heads) * dim
+                                  : v + (int64_t(token) * kv_heads + head - normed) * dim;
+  float a[N], b[N], c[N], s[N];
+  load(a, from + at);
+  load(b, from + half + at);
+  if (!kGrad && bias) {
+    load(c, bias + head * dim + at);
+    load(s, bias + head * dim + half + at);
+#pragma unroll
+    for (int j = 0; j < N; ++j) a[j] = rounded<T>(a[j] + c[j]), b[j] = rounded<T>(b[j] + s[j]);
+  }
+  if (head < normed) {
+    const int64_t row = int64_t(table_row[token]) * half;
+    load(c, cos + row + at);
+    load(s, sin + row + at);
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      const float x = a[j], y = b[j], sine = kGrad ? -s[j] : s[j];
+      a[j] = x * c[j] - y * sine, b[j] = y * c[j] + x * sine;
+    }
+  }
+  T* to = out + int64_t(head_row) * dim + at;
+  store(to, a);
+  store(to + half, b);
+}
+
+// False where it does not apply.
+template <bool kGrad>
+bool turn(Type type, int64_t tokens, const Heads& h, const void* q, const void* k, const void* v,
+          const void* bias, const float* cos, const float* sin, const int32_t* table_row, void* out) {
+  constexpr int kPairs = 8;
+  const int64_t items = tokens * (h.heads + 2 * h.kv_heads) * (h.dim / 2 / kPairs);
+  if (h.q_norm || h.dim % (2 * kPairs) != 0 || items > INT32_MAX) return false;
+  with_type(type, [&](auto t) {
+    using T = decltype(t);
+    turn_kernel<T, kPairs, kGrad><<<blocks_for(items, 256), 256>>>(
+        uint32_t(items), uint32_t(h.heads), uint32_t(h.kv_heads), uint32_t(h.dim), static_cast<const T*>(q),
+        static_cast<const T*>(k), static_cast<const T*>(v), static_cast<const T*>(bias), cos, sin, table_row,
+        static_cast<T*>(out));
+  });
+  launched("turning heads");
+  return true;
+}
+
 template <class T, int N>
 __global__ void swiglu_kernel(int64_t packs, int64_t inner, const T* gate_up, T* act) {
   const int64_t i = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * N;
@@ -166,7 +222,8 @@ __global__ void swiglu_grad_kernel(int64_t packs, int64_t inner, T* gate_up, T* 
 void rotate_qkv(Type type, int64_t tokens, const Heads& h, const void* in, const void* bias, const float* cos,
                 const float* sin, const int32_t* table_row, void* out, float* head_inverse) {
   const int64_t items = tokens * (h.heads + 2 * h.kv_heads);
-  if (items == 0) return;
+  if (items == 0 || turn<false>(type, tokens, h, in, nullptr, nullptr, bias, cos, sin, table_row, out))
+    return;
   with_type(type, [&](auto t) {
     using T = decltype(t);
     rotate_kernel<T><<<blocks_for(items, kWarps), 32 * kWarps>>>(
@@ -185,7 +242,7 @@ void rotate_qkv_grad(Type type, int64_t tokens, const Heads& h, const void* dq, 
                      const float* sin, const int32_t* table_row, void* d_qkv, float* d_q_norm,
                      float* d_k_norm, float* scratch) {
   const int64_t items = tokens * (h.heads + 2 * h.kv_heads);
-  if (items == 0) return;
+  if (items == 0 || turn<true>(type, tokens, h, dq, dk, dv, nullptr, cos, sin, table_row, d_qkv)) return;
   with_type(type, [&](auto t) {
     using T = decltype(t);
     rotate_grad_kernel<T><<<kHeadBlocks, 32 * kWarps>>>(

@@ -1,4 +1,5 @@
 // RMSNorm with the residual sum in front of it, biases, rows in and out.
+#include <algorithm>
 #include <type_traits>
 
 #include "learner/gpu/device_code.cuh"
@@ -9,6 +10,7 @@ namespace {
 constexpr int kNormBlocks =
     528;  // four a multiprocessor; each keeps one partial sum of the weight's gradient
 constexpr int kBiasBlocks = 128;
+constexpr int kPartialRows = 32;  // of threads
 
 template <class T, int N>
 __global__ void norm_kernel(int width, const T* x, const T* delta, const T* w, float eps, T* sum, T* y,
@@ -82,6 +84,40 @@ __global__ void norm_grad_kernel(int64_t rows, int width, const T* dy, const T* 
   for (int i = threadIdx.x; i < width; i += blockDim.x) partial[int64_t(blockIdx.x) * width + i] = sums[i];
 }
 
+// The same for rows of which each thread has one pack: nothing is read twice, and a thread keeps its columns' sums.
+template <class T>
+__global__ void norm_grad_pack_kernel(int64_t rows, int width, const T* dy, const T* x, const T* w,
+                                      const float* inverse, const T* residual, T* dx, float* partial) {
+  __shared__ float shared[32];
+  const int i = threadIdx.x * 8;
+  const bool inside = i < width;
+  float sums[8] = {}, weight[8] = {}, g[8] = {}, a[8] = {}, more[8] = {};
+  if (inside) load(weight, w + i);
+  for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
+    const int64_t at = r * width + i;
+    const float inv = inverse[r];
+    float dot = 0;
+    if (inside) {
+      load(g, dy + at);
+      load(a, x + at);
+      if (residual) load(more, residual + at);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        a[j] *= inv;
+        sums[j] += g[j] * rounded<T>(a[j]);
+        g[j] *= weight[j];
+        dot += g[j] * a[j];
+      }
+    }
+    const float mean = block_sum(dot, shared) / float(width);
+    if (!inside) continue;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) g[j] = inv * (g[j] - a[j] * mean) + more[j];
+    store(dx + at, g);
+  }
+  if (inside) store(partial + int64_t(blockIdx.x) * width + i, sums);
+}
+
 template <class T, int N>
 __global__ void add_bias_kernel(int64_t packs, int columns, T* x, const T* bias) {
   const int64_t i = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * N;
@@ -143,19 +179,20 @@ __global__ void embed_grad_kernel(int width, const int32_t* token, const int32_t
 }  // namespace
 
 __global__ void add_partials(int64_t rows, int64_t columns, const float* partial, float* out) {
-  __shared__ float shared[8][32];
+  __shared__ float shared[kPartialRows][32];
   const int64_t column = int64_t(blockIdx.x) * 32 + threadIdx.x;
   float sum = 0;
   if (column < columns)
-    for (int64_t r = threadIdx.y; r < rows; r += 8) sum += partial[r * columns + column];
+#pragma unroll 8
+    for (int64_t r = threadIdx.y; r < rows; r += kPartialRows) sum += partial[r * columns + column];
   shared[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.y != 0 || column >= columns) return;
-  for (int y = 1; y < 8; ++y) sum += shared[y][threadIdx.x];
+  for (int y = 1; y < kPartialRows; ++y) sum += shared[y][threadIdx.x];
   out[column] += sum;
 }
 void launch_add_partials(int64_t rows, int64_t columns, const float* partial, float* out) {
-  add_partials<<<blocks_for(columns, 32), dim3(32, 8)>>>(rows, columns, partial, out);
+  add_partials<<<blocks_for(columns, 32), dim3(32, kPartialRows)>>>(rows, columns, partial, out);
   launched("adding partial sums");
 }
 
@@ -179,12 +216,31 @@ void rms_norm(Type type, int64_t rows, int64_t width, const void* x, const void*
   launched("rms_norm");
 }
 
+static bool pack_a_thread(int64_t width) {
+  return width % 8 == 0 && width <= 2048;
+}
+// As many as a Hopper GPU runs at once by the kernel's registers: the loads of their rows hide each other.
+static int64_t blocks_of_packs(int64_t width) {
+  return 132 * (1024 / threads_for(width / 8));
+}
 int64_t norm_scratch(int64_t width) {
-  return kNormBlocks * width;
+  return (pack_a_thread(width) ? blocks_of_packs(width) : kNormBlocks) * width;
 }
 void rms_norm_grad(Type type, int64_t rows, int64_t width, const void* dy, const void* x, const void* w,
                    const float* inverse, const void* residual, void* dx, float* d_w, float* scratch) {
   if (rows == 0) return;
+  if (pack_a_thread(width)) {
+    const int64_t some = std::min(rows, blocks_of_packs(width));
+    with_type(type, [&](auto t) {
+      using T = decltype(t);
+      norm_grad_pack_kernel<T><<<unsigned(some), threads_for(width / 8)>>>(
+          rows, int(width), static_cast<const T*>(dy), static_cast<const T*>(x), static_cast<const T*>(w),
+          inverse, static_cast<const T*>(residual), static_cast<T*>(dx), scratch);
+    });
+    launched("rms_norm_grad");
+    launch_add_partials(some, width, scratch, d_w);
+    return;
+  }
   const int64_t blocks = rows < kNormBlocks ? rows : kNormBlocks;
   with_pack(type, width, [&](auto t, auto n) {
     using T = decltype(t);

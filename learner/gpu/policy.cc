@@ -209,11 +209,12 @@ class GpuPolicy : public PolicyDevice {
       const auto tokens = static_cast<int64_t>(batch.tokens.size()),
                  predicted = static_cast<int64_t>(batch.rows.size());
       const gpu::Memory m = gpu::memory();
-      fail(
+      fail_final(  // the batch is the same after a new start
           "a micro-batch of {} tokens needs {} of GPU memory for its activations, beside weights, gradients "
           "and optimizer; "
-          "the GPU has {} in all: lower micro_batch_tokens, or set recompute = \"layer\"",
-          tokens, gpu::gibibytes(model_.activation_bytes(tokens, predicted)), gpu::gibibytes(m.total));
+          "the GPU has {} in all, {} of them free: lower micro_batch_tokens, or set recompute = \"layer\"",
+          tokens, gpu::gibibytes(model_.activation_bytes(tokens, predicted)), gpu::gibibytes(m.total),
+          gpu::gibibytes(m.free));
     }
   }
 

@@ -14,7 +14,7 @@ FakeRunner::FakeRunner(FakeRunnerOptions options) : options_(options) {
   config_.vocab_size = options.vocab_size;
   config_.max_position_embeddings = options.max_context;
   if (options.eos >= 0) config_.eos_token_ids = {options.eos};
-  slots_.resize(size_t(options.max_slots));
+  slots_.resize(size_t(options.max_slots + options.prompt_slots));
 }
 
 uint64_t FakeRunner::advance(uint64_t state, int32_t token) const {
@@ -72,6 +72,7 @@ void FakeRunner::compute(std::span<const SequenceStep> sequence_steps, std::span
     slot.last = out[i].token;
   }
   ++steps;
+  prefill_steps += prefill > 0;
   prefill_tokens += prefill;
   largest_batch = std::max(largest_batch, batch);
   largest_prefill = std::max(largest_prefill, prefill);

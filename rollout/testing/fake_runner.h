@@ -14,6 +14,7 @@ namespace cohort {
 
 struct FakeRunnerOptions {
   int32_t max_slots = 8;
+  int32_t prompt_slots = 0;
   int32_t max_context = 256;
   int32_t vocab_size = 32;
   int32_t eos = 1;          // -1: none
@@ -29,6 +30,7 @@ class FakeRunner : public ModelRunner {
   const ModelConfig& config() const override { return config_; }
   ModelConfig& config() { return config_; }
   int32_t max_slots() const override { return options_.max_slots; }
+  int32_t prompt_slots() const override { return options_.prompt_slots; }
   int32_t max_context() const override { return options_.max_context; }
   void step(std::span<const SequenceStep> steps, std::span<Sampled> out) override;
   std::vector<float> score(std::span<const int32_t> tokens) override;
@@ -45,7 +47,7 @@ class FakeRunner : public ModelRunner {
   Version version() const override { return version_; }
 
   // What the steps looked like.
-  uint64_t steps = 0, prefill_tokens = 0, copies = 0;
+  uint64_t steps = 0, prefill_steps = 0, prefill_tokens = 0, copies = 0;
   size_t largest_batch = 0, largest_prefill = 0;
 
  private:

@@ -1,6 +1,9 @@
 // The log-probs that come with CudaRunner's samples against the same tokens' from TorchRunner in float32 and from the GPU
-// learner in bfloat16, all on one GPU, random weights of the Qwen2.5-0.5B shape rounded to bf16.
+// learner in bfloat16, all on one GPU.
 //   usage: logprob_check [--tokens 100000] [--spread S]…       spread: the logits' standard deviation, 0.6
+//          logprob_check --model FOLDER --data PROMPTS.jsonl [--tokens 100000]
+// Random weights of the Qwen2.5-0.5B shape rounded to bf16, random prompts and 400 tokens each; or a real model's, at
+// temperature 1 after the file's prompts, to its end of text or 256 tokens.
 // Ends with 1 where the mean |difference| is above 0.01 or the divergence above 0.001.
 //
 // A difference d = log p_other - log p_sampler of a token that the sampler drew; exp(d) - 1 - d is, in the mean, the
@@ -10,11 +13,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "learner/model/random_init.h"
 #include "learner/policy.h"
 #include "rollout/engine.h"
+#include "rollout/prompt.h"
 #include "transport/base/error.h"
 
 namespace cohort {
@@ -60,50 +66,87 @@ struct Difference {
     absolute += std::abs(d), largest = std::max(largest, std::abs(d)), divergence += std::exp(d) - 1 - d,
                              ++tokens;
   }
-  bool print(const char* what, double spread) const {
+  bool print(const char* what, const std::string& label) const {
     const double mean = absolute / double(tokens), kl = divergence / double(tokens);
-    fmt::print("| {:.1f} | {} | {} | {:.5f} | {:.3f} | {:.2e} |\n", spread, what, tokens, mean, largest, kl);
+    fmt::print("| {} | {} | {} | {:.5f} | {:.3f} | {:.2e} |\n", label, what, tokens, mean, largest, kl);
     return mean <= 0.01 && kl <= 1e-3;
   }
 };
 
-std::vector<Completion> sample(const ModelConfig& config, const std::shared_ptr<const WeightSet>& weights,
-                               int32_t sequences) {
-  RunnerOptions o;
-  o.device = "cuda", o.dtype = "bfloat16", o.max_slots = kBatch, o.max_context = kPrompt + kNew,
-  o.max_step_tokens = 4096;
-  const auto runner = make_cuda_runner(config, weights, o);
-  Engine engine(*runner, nullptr, {});
+struct Case {
+  std::string label;
+  ModelConfig config;
+  std::shared_ptr<const WeightSet> weights;
+  std::vector<std::vector<int32_t>> prompts;  // taken again from the first when they are used up
+  SamplingParams sampling;
+};
+
+Case random_case(double spread) {
+  Case c{fmt::format("{:.1f}", spread), shape(), {}, {}, {}};
+  c.weights = weights_of(c.config, spread);
   std::mt19937 rng(2);
-  for (int32_t i = 0; i < sequences; ++i) {
-    EngineRequest r;
-    r.group = GroupId(i + 1), r.indices = {0};
-    for (int32_t t = 0; t < kPrompt; ++t)
-      r.prompt_ids.push_back(int32_t(rng() % uint32_t(config.vocab_size)));
-    r.sampling.max_tokens = kNew, r.sampling.ignore_eos = true, r.sampling.seed = 3;
-    engine.add(std::move(r));
+  for (int32_t i = 0; i < 1000; ++i) {
+    std::vector<int32_t>& prompt = c.prompts.emplace_back();
+    for (int32_t t = 0; t < kPrompt; ++t) prompt.push_back(int32_t(rng() % uint32_t(c.config.vocab_size)));
   }
+  c.sampling.max_tokens = kNew, c.sampling.ignore_eos = true, c.sampling.seed = 3;
+  return c;
+}
+
+Case real_case(const std::string& folder, const std::string& data) {
+  Case c{folder.substr(folder.rfind('/') + 1), ModelConfig::read(folder), {}, {}, {}};
+  c.weights = std::make_shared<WeightSet>(read_weights(folder, c.config, DType::bf16));
+  const PromptEncoder encoder = PromptEncoder::read(folder);
+  std::ifstream file(data);
+  for (std::string line; std::getline(file, line) && c.prompts.size() < 1000;)
+    c.prompts.push_back(encoder.encode(nlohmann::ordered_json::parse(line)));
+  if (c.prompts.empty()) fail("{}: no prompts in it", data);
+  c.sampling.max_tokens = 256, c.sampling.seed = 3;
+  return c;
+}
+
+int32_t context_of(const Case& c) {
+  size_t longest = 0;
+  for (const auto& prompt : c.prompts) longest = std::max(longest, prompt.size());
+  return int32_t(longest) + c.sampling.max_tokens;
+}
+
+// Whole completions, at least so many tokens of them.
+std::vector<Completion> sample(const Case& c, int64_t tokens) {
+  RunnerOptions o;
+  o.device = "cuda", o.dtype = "bfloat16", o.max_slots = kBatch, o.max_context = context_of(c),
+  o.max_step_tokens = 4096;
+  const auto runner = make_cuda_runner(c.config, c.weights, o);
+  Engine engine(*runner, nullptr, {});
   std::vector<Completion> all;
-  while (!engine.idle())
-    for (Completion& c : engine.step()) all.push_back(std::move(c));
+  for (GroupId next = 1; tokens > 0;) {
+    while (engine.running() + engine.waiting() < kBatch) {
+      engine.add({next, {0}, c.prompts[size_t(next - 1) % c.prompts.size()], c.sampling});
+      ++next;
+    }
+    for (Completion& done : engine.step()) {
+      tokens -= int64_t(done.token_ids.size());
+      all.push_back(std::move(done));
+    }
+  }
   return all;
 }
 
-bool within_bounds(double spread, int64_t tokens) {
-  const ModelConfig config = shape();
-  const auto weights = weights_of(config, spread);
-  const std::vector<Completion> all = sample(config, weights, int32_t((tokens + kNew - 1) / kNew));
+bool within_bounds(const Case& it, int64_t tokens) {
+  const ModelConfig& config = it.config;
+  const auto& weights = it.weights;
+  const std::vector<Completion> all = sample(it, tokens);
   double entropy = 0;
   std::vector<std::vector<float>> exact;
   {
     const auto reference = make_torch_runner(
         config, weights,
-        {.max_slots = 1, .max_context = kPrompt + kNew, .device = "cuda", .dtype = "float32"});
+        {.max_slots = 1, .max_context = context_of(it), .device = "cuda", .dtype = "float32"});
     for (const Completion& c : all) {
       std::vector<int32_t> ids = c.prompt_ids;
       ids.insert(ids.end(), c.token_ids.begin(), c.token_ids.end());
       const std::vector<float> scores = reference->score(ids);
-      exact.emplace_back(scores.end() - kNew, scores.end());
+      exact.emplace_back(scores.end() - int64_t(c.token_ids.size()), scores.end());
     }
   }
   Policy learner(config, "cuda", "bfloat16", false);
@@ -123,10 +166,11 @@ bool within_bounds(double spread, int64_t tokens) {
         entropy -= all[i].logprobs[t];
       }
   }
-  bool good = runner_exact.print("CudaRunner, TorchRunner in float32", spread);
-  good &= runner_learner.print("CudaRunner, learner in bf16", spread);
-  learner_exact.print("learner in bf16, TorchRunner in float32", spread);
-  fmt::print("mean log-prob at spread {:.1f}: {:.2f}\n", spread, -entropy / double(runner_exact.tokens));
+  bool good = runner_exact.print("CudaRunner, TorchRunner in float32", it.label);
+  good &= runner_learner.print("CudaRunner, learner in bf16", it.label);
+  learner_exact.print("learner in bf16, TorchRunner in float32", it.label);
+  fmt::print("mean log-prob of {}: {:.2f}; {} completions\n", it.label,
+             -entropy / double(runner_exact.tokens), all.size());
   std::fflush(stdout);
   return good;
 }
@@ -138,6 +182,7 @@ int main(int argc, char** argv) {
   return cohort::run_main("logprob_check", [&] {
     int64_t tokens = 100000;
     std::vector<double> spreads;
+    std::string model, data;
     for (int i = 1; i < argc; ++i) {
       const std::string name = argv[i];
       if (i + 1 == argc) cohort::fail_usage("{} needs a value", name);
@@ -145,15 +190,22 @@ int main(int argc, char** argv) {
         tokens = std::stoll(argv[++i]);
       else if (name == "--spread")
         spreads.push_back(std::stod(argv[++i]));
+      else if (name == "--model")
+        model = argv[++i];
+      else if (name == "--data")
+        data = argv[++i];
       else
         cohort::fail_usage("unknown argument {}", name);
     }
-    if (spreads.empty()) spreads = {0.6};
+    if (model.empty() != data.empty()) cohort::fail_usage("--model and --data go together");
+    if (spreads.empty() && model.empty()) spreads = {0.6};
     bool good = true;
     fmt::print(
-        "| spread | between | tokens | mean abs. difference | largest | divergence |\n| --- | --- | --- | "
+        "| spread or model | between | tokens | mean abs. difference | largest | divergence |\n| --- | --- | "
+        "--- | "
         "--- | --- | --- |\n");
-    for (double spread : spreads) good &= cohort::within_bounds(spread, tokens);
+    if (!model.empty()) good &= cohort::within_bounds(cohort::real_case(model, data), tokens);
+    for (double spread : spreads) good &= cohort::within_bounds(cohort::random_case(spread), tokens);
     return good ? 0 : 1;
   });
 }

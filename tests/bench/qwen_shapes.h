@@ -1,4 +1,4 @@
-// The shapes of Qwen2.5-0.5B and 1.5B with random weights.
+// The shapes of Qwen2.5-0.5B and 1.5B, and of SmolLM2-135M, with random weights.
 #pragma once
 
 #include <algorithm>
@@ -21,8 +21,11 @@ inline ModelConfig qwen_shape(const std::string& name) {
   } else if (name == "1.5b") {
     c.hidden_size = 1536, c.intermediate_size = 8960, c.num_layers = 28, c.num_heads = 12, c.num_kv_heads = 2,
     c.head_dim = 128;
+  } else if (name == "135m") {
+    c.model_type = "llama", c.vocab_size = 49152, c.rope_theta = 1e5, c.qkv_bias = false;
+    c.hidden_size = 576, c.intermediate_size = 1536, c.num_layers = 30, c.num_heads = 9, c.num_kv_heads = 3;
   } else {
-    fail_usage("--model {}: 0.5b or 1.5b", name);
+    fail_usage("--model {}: 135m, 0.5b or 1.5b", name);
   }
   return c;
 }

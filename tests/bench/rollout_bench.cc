@@ -1,11 +1,16 @@
 // Decoding speed of the GPU rollout engine on random weights, beside the memory-bandwidth limit.
-//   usage: rollout_bench [--model 0.5b|1.5b] [--batch N[,N…]] [--prompt N] [--new N] [--runs N] [--hopper-rows N] [--invariant] [--no-graphs]
-//                        [--no-early] [--sync] [--top-p P] [--profile]
+//   usage: rollout_bench [--model 135m|0.5b|1.5b] [--batch N[,N…]] [--prompt N] [--new N] [--runs N] [--hopper-rows N] [--invariant] [--no-graphs]
+//                        [--no-early] [--sync] [--top-p P] [--profile] [--groups G] [--ahead N] [--one-by-one]
 //
 // All sequences have different prompts and end by length. Two figures: tokens/s of the whole run, prefill included, and of
 // decoding alone (median time of the steps in which all sequences run). The limit: every weight and every sequence's KV read
 // once a step, at the bandwidth of a device-to-device copy measured here. --profile: one decode step between
 // cudaProfilerStart and Stop, for ncu --profile-from-start off.
+//
+// --groups G: what reinforcement learning asks for instead. Groups of G completions share a prompt, each completion ends by a
+// stop token (one token in 125 is one) or at --new tokens, and new groups come as places become free, --ahead sequences ahead
+// of them (a quarter of the batch, as cohort-rollout asks for; an eighth with --one-by-one). Tokens/s while there are always more. --one-by-one: without
+// prompts computed together.
 #include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 #include <fmt/core.h>
@@ -54,18 +59,37 @@ struct Flags {
   std::string model = "0.5b";
   std::vector<int32_t> batches = {64};
   int32_t batch = 64, prompt = 128, tokens = 256, runs = 2, hopper_rows = -1;
+  int32_t groups = 0, ahead = -1;
   double top_p = 1;
-  bool graphs = true, early = true, sync = false, profile = false, invariant = false;
+  bool graphs = true, early = true, sync = false, profile = false, invariant = false, one_by_one = false;
 };
 
-// Hides that the runner overlaps: what the CPU's work costs when nothing hides it.
-class Synchronous : public ModelRunner {
+// The runner, with the time spent in it. --sync hides that it overlaps: what the CPU's work costs when nothing hides it;
+// --one-by-one hides its slots for prompts.
+class Watched : public ModelRunner {
  public:
-  explicit Synchronous(ModelRunner& r) : r_(r) {}
+  Watched(ModelRunner& r, const Flags& f) : r_(r), overlaps_(!f.sync), together_(!f.one_by_one) {}
+  double begin_s = 0, wait_s = 0;
+
   const ModelConfig& config() const override { return r_.config(); }
   int32_t max_slots() const override { return r_.max_slots(); }
   int32_t max_context() const override { return r_.max_context(); }
-  void step(std::span<const SequenceStep> s, std::span<Sampled> out) override { r_.step(s, out); }
+  int32_t prompt_slots() const override { return together_ ? r_.prompt_slots() : 0; }
+  bool overlaps() const override { return overlaps_; }
+  void begin_step(std::span<const SequenceStep> s) override {
+    const double began = seconds();
+    r_.begin_step(s);
+    begin_s += seconds() - began;
+  }
+  void end_step(std::span<Sampled> out) override {
+    const double began = seconds();
+    r_.end_step(out);
+    wait_s += seconds() - began;
+  }
+  void step(std::span<const SequenceStep> s, std::span<Sampled> out) override {
+    begin_step(s);
+    end_step(out);
+  }
   std::vector<float> score(std::span<const int32_t> t) override { return r_.score(t); }
   void reset_slot(int32_t slot) override { r_.reset_slot(slot); }
   bool reserve(int32_t slot, int32_t n) override { return r_.reserve(slot, n); }
@@ -77,18 +101,89 @@ class Synchronous : public ModelRunner {
 
  private:
   ModelRunner& r_;
+  bool overlaps_, together_;
 };
 
-void bench(const Flags& f, const ModelConfig& c, const std::shared_ptr<const WeightSet>& weights_set,
-           double bandwidth) {
+std::unique_ptr<ModelRunner> runner_of(const Flags& f, const ModelConfig& c,
+                                       const std::shared_ptr<const WeightSet>& weights) {
   RunnerOptions options;
   options.device = "cuda", options.dtype = "bfloat16";
   options.max_slots = f.batch, options.max_context = f.prompt + f.tokens, options.max_step_tokens = 8192;
   options.cuda_graphs = f.graphs, options.early_launch = f.early, options.hopper_gemm_rows = f.hopper_rows,
   options.batch_invariant = f.invariant;
-  const auto cuda_runner = make_cuda_runner(c, weights_set, options);
-  Synchronous synchronous(*cuda_runner);
-  ModelRunner& runner = f.sync ? static_cast<ModelRunner&>(synchronous) : *cuda_runner;
+  return make_cuda_runner(c, weights, options);
+}
+
+std::vector<int32_t> random_prompt(const Flags& f, const ModelConfig& c, std::mt19937& rng) {
+  std::vector<int32_t> ids;
+  for (int32_t t = 0; t < f.prompt; ++t) ids.push_back(int32_t(rng() % uint32_t(c.vocab_size)));
+  return ids;
+}
+
+struct StreamFigures {
+  double tokens_s = 0, step_ms = 0, begin_ms = 0, wait_ms = 0, prompts = 0, sequences = 0, length = 0;
+};
+
+// Eleven batches of groups; the first three are left out.
+StreamFigures stream(const Flags& f, Watched& runner, uint64_t seed) {
+  EngineOptions engine_options;
+  engine_options.max_num_batched_tokens = 8192;
+  Engine engine(runner, nullptr, engine_options);
+  std::mt19937 rng(static_cast<unsigned>(seed));
+  const auto a_batch = GroupId(std::max(1, f.batch / f.groups));
+  const auto held =
+      size_t(f.batch + (f.ahead >= 0 ? f.ahead : std::max(f.groups, f.batch / (f.one_by_one ? 8 : 4))));
+  EngineRequest r;
+  r.sampling.max_tokens = f.tokens, r.sampling.ignore_eos = true, r.sampling.seed = seed,
+  r.sampling.top_p = f.top_p;
+  for (int32_t id = 0; id < runner.config().vocab_size; id += 125) r.sampling.stop_token_ids.push_back(id);
+  double began = 0, steps = 0, with_prompt = 0, completions = 0;
+  uint64_t sampled = 0;
+  GroupId next = 1;
+  while (next <= 11 * a_batch) {
+    for (; engine.running() + engine.waiting() < held; ++next) {
+      r.group = next, r.prompt_ids = random_prompt(f, runner.config(), rng), r.indices.clear();
+      for (int32_t i = 0; i < f.groups; ++i) r.indices.push_back(uint32_t(i));
+      engine.add(r);
+    }
+    if (began == 0 && next > 3 * a_batch)
+      began = seconds(), sampled = engine.tokens_sampled(), runner.begin_s = runner.wait_s = 0;
+    const uint64_t prefilled = engine.tokens_prefilled();
+    const std::vector<Completion> done = engine.step();
+    if (began > 0)
+      ++steps, with_prompt += engine.tokens_prefilled() > prefilled, completions += double(done.size());
+  }
+  const double took = seconds() - began, tokens = double(engine.tokens_sampled() - sampled);
+  engine.give_back(true);
+  while (!engine.step().empty()) {
+  }  // the pass ahead
+  return {tokens / took,       1e3 * took / steps, 1e3 * runner.begin_s / steps, 1e3 * runner.wait_s / steps,
+          with_prompt / steps, tokens / steps,     tokens / completions};
+}
+
+void bench_stream(const Flags& f, const ModelConfig& c, const std::shared_ptr<const WeightSet>& weights) {
+  const auto cuda_runner = runner_of(f, c, weights);
+  Watched runner(*cuda_runner, f);
+  std::vector<StreamFigures> all;
+  for (int run = 0; run <= f.runs; ++run) {
+    const StreamFigures one = stream(f, runner, uint64_t(run) + 1);
+    if (run > 0) all.push_back(one);  // the first captures graphs and measures products
+  }
+  std::ranges::sort(all, {}, &StreamFigures::tokens_s);
+  const StreamFigures& m = all[all.size() / 2];
+  fmt::print(
+      "{{\"model\": \"{}\", \"batch\": {}, \"group\": {}, \"prompt\": {}, \"together\": {}, \"tokens_s\": "
+      "{:.0f}, "
+      "\"spread\": [{:.0f}, {:.0f}], \"step_ms\": {:.3f}, \"begin_ms\": {:.3f}, \"wait_ms\": {:.3f}, "
+      "\"steps_with_prompts\": {:.3f}, \"sequences_a_step\": {:.1f}, \"length\": {:.1f}, \"ahead\": {}}}\n",
+      f.model, f.batch, f.groups, f.prompt, !f.one_by_one, m.tokens_s, all.front().tokens_s,
+      all.back().tokens_s, m.step_ms, m.begin_ms, m.wait_ms, m.prompts, m.sequences, m.length, f.ahead);
+}
+
+void bench(const Flags& f, const ModelConfig& c, const std::shared_ptr<const WeightSet>& weights_set,
+           double bandwidth) {
+  const auto cuda_runner = runner_of(f, c, weights_set);
+  Watched runner(*cuda_runner, f);
   EngineOptions engine_options;
   engine_options.max_num_batched_tokens = 8192;
   std::mt19937 rng(1);
@@ -99,7 +194,7 @@ void bench(const Flags& f, const ModelConfig& c, const std::shared_ptr<const Wei
     for (int32_t i = 0; i < f.batch; ++i) {
       EngineRequest r;
       r.group = GroupId(i + 1), r.indices = {0};
-      for (int32_t t = 0; t < f.prompt; ++t) r.prompt_ids.push_back(int32_t(rng() % uint32_t(c.vocab_size)));
+      r.prompt_ids = random_prompt(f, c, rng);
       r.sampling.max_tokens = f.tokens, r.sampling.ignore_eos = true, r.sampling.seed = uint64_t(run),
       r.sampling.top_p = f.top_p;
       engine.add(std::move(r));
@@ -174,6 +269,12 @@ Flags flags_of(int argc, char** argv) {
       f.hopper_rows = std::stoi(value());
     else if (name == "--top-p")
       f.top_p = std::stod(value());
+    else if (name == "--groups")
+      f.groups = std::stoi(value());
+    else if (name == "--ahead")
+      f.ahead = std::stoi(value());
+    else if (name == "--one-by-one")
+      f.one_by_one = true;
     else if (name == "--no-graphs")
       f.graphs = false;
     else if (name == "--no-early")
@@ -201,7 +302,10 @@ int main(int argc, char** argv) {
     const auto weights = cohort::random_bf16_weights(config);
     for (int32_t batch : flags.batches) {
       flags.batch = batch;
-      cohort::bench(flags, config, weights, bandwidth);
+      if (flags.groups > 0)
+        cohort::bench_stream(flags, config, weights);
+      else
+        cohort::bench(flags, config, weights, bandwidth);
     }
     return 0;
   });

@@ -106,6 +106,13 @@ TEST_F(SupervisorTest, AnOlderLifesErrorIsNotThisOnes) {
   EXPECT_EQ(next_end(s).error, "");
 }
 
+// mpirun ends with 128 + the signal that ended a rank.
+TEST_F(SupervisorTest, ASignalBehindAnExitCodeIsNamed) {
+  Supervisor s(options);
+  s.start(shell("learner", "exit 137"));
+  EXPECT_THAT(next_end(s).text(), HasSubstr("learner exited with 137 (signal 9, Killed)"));
+}
+
 TEST_F(SupervisorTest, AMissingProgramIsOneLine) {
   Supervisor s(options);
   s.start({"x", {"/nowhere/cohort-x"}, true});

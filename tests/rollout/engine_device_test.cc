@@ -35,6 +35,7 @@ Results all_of(Engine& engine, int budget) {
 struct Shape {
   bool overlaps = false;
   int32_t capacity = 0;  // of the cache, in tokens
+  int32_t prompt_slots = 0;
 };
 struct Ran {
   Results results;
@@ -45,6 +46,7 @@ struct Ran {
 Ran run(const std::vector<EngineRequest>& requests, const Shape& shape, FakeRunnerOptions options,
         int32_t batched, uint32_t seed) {
   options.overlaps = shape.overlaps, options.capacity = shape.capacity;
+  options.prompt_slots = shape.prompt_slots;
   FakeRunner runner(options);
   EngineOptions engine_options;
   engine_options.max_num_batched_tokens = batched;
@@ -80,7 +82,9 @@ TEST(EngineOnADevice, NeitherOverlapNorAFullCacheChangesACompletion) {
     const auto batched = int32_t(1 + rng() % 40);
     const Results plain = run(requests, {}, options, batched, 1).results;
     const auto tight = int32_t(64 + rng() % 100);
-    for (const Shape& shape : {Shape{true, 0}, Shape{false, tight}, Shape{true, tight}, Shape{true, 64}}) {
+    const auto ahead = int32_t(1 + rng() % 4);
+    for (const Shape& shape : {Shape{true, 0}, Shape{false, tight}, Shape{true, tight}, Shape{true, 64},
+                               Shape{true, 0, ahead}, Shape{true, tight, ahead}, Shape{true, 64, ahead}}) {
       const Ran ran = run(requests, shape, options, batched, uint32_t(rng()));
       preemptions += ran.preemptions;
       ASSERT_EQ(ran.results.size(), plain.size());
@@ -122,12 +126,72 @@ TEST(EngineOnADevice, PromptsThatFillTheSlotsStartTogether) {
   EXPECT_EQ(runner.steps, 11u);
 }
 
+// A runner that gets new groups of 8 as its slots become free, two groups ahead of them, as from a coordinator.
+struct Stream {
+  double prefill_steps = 0, sampled = 0;  // a step
+};
+Stream stream_of_groups(int32_t prompt_slots) {
+  FakeRunnerOptions options;
+  options.overlaps = true, options.max_slots = 64, options.prompt_slots = prompt_slots;
+  options.eos_logit = 1;
+  FakeRunner runner(options);
+  Engine engine(runner, nullptr);
+  GroupId next = 1;
+  SamplingParams p;
+  p.max_tokens = 60;
+  while (!engine.idle() || next == 1) {
+    while (next <= 600 && engine.running() + engine.waiting() < 64 + 32) {
+      engine.add(request(next, 8, 20, p));
+      ++next;
+    }
+    engine.step();
+    if (next > 600) break;  // the last ones end with ever fewer sequences
+  }
+  EXPECT_EQ(runner.largest_batch, 64u);
+  return {double(runner.prefill_steps) / double(runner.steps),
+          double(engine.tokens_sampled()) / double(runner.steps)};
+}
+
+TEST(EngineOnADevice, PromptsAheadComeTogether) {
+  const Stream one_by_one = stream_of_groups(0), together = stream_of_groups(4);
+  EXPECT_LT(together.prefill_steps, 0.5 * one_by_one.prefill_steps);
+  EXPECT_GT(together.sampled, one_by_one.sampled) << "places stayed empty";
+}
+
+// Where a sequence could start, its prompt does not wait for others to come with it.
+TEST(EngineOnADevice, APromptWithAPlaceIsComputedAtOnce) {
+  FakeRunnerOptions options;
+  options.eos = -1, options.overlaps = true, options.max_slots = 64, options.prompt_slots = 4;
+  FakeRunner runner(options);
+  Engine engine(runner, nullptr);
+  SamplingParams p;
+  p.max_tokens = 100;
+  for (GroupId g = 1; g <= 8; ++g) {
+    engine.add(request(g, 8, 5, p));
+    engine.step();
+    EXPECT_EQ(runner.prefill_tokens, 4 * g);
+    EXPECT_EQ(engine.running(), 8 * (g - 1));
+  }
+  engine.step();
+  EXPECT_EQ(engine.running(), 64u);
+  // full: the next is computed ahead, with it those that wait, as far as there are slots for prompts; then none
+  for (GroupId g = 11; g <= 16; ++g) engine.add(request(g, 8, 5, p));
+  engine.step();
+  EXPECT_EQ(runner.prefill_tokens, 4u * (8 + 4));
+  for (int i = 0; i < 20; ++i) engine.step();
+  EXPECT_EQ(runner.prefill_tokens, 4u * (8 + 4));
+  EXPECT_EQ(all_of(engine, 1000).size(), 112u);
+  EXPECT_EQ(runner.prefill_tokens, 4u * 14);
+  EXPECT_EQ(runner.largest_batch, 64u);
+}
+
 // Cancelling, giving back and swapping weights between passes that are begun and not ended.
 TEST(EngineOnADevice, WhatIsHeldStaysConsistent) {
   std::mt19937 rng(2);
   for (int round = 0; round < 60; ++round) {
     FakeRunnerOptions options;
     options.overlaps = true, options.capacity = 96, options.max_context = 64, options.max_slots = 6;
+    options.prompt_slots = round % 3;
     FakeRunner runner(options);
     EngineOptions engine_options;
     engine_options.weight_sync = round % 2 ? WeightSync::drain : WeightSync::in_flight;

@@ -47,8 +47,15 @@ Tensor zeros(int64_t n) {
 TEST(GpuKernels, NormWithResidualSum) {
   NEEDS_GPU();
   for (const Kind& k : kKinds)
-    for (auto [rows, width] :
-         std::vector<std::pair<int64_t, int64_t>>{{1, 8}, {3, 23}, {700, 896}, {65, 1536}, {5, 12288}})
+    for (auto [rows, width] : std::vector<std::pair<int64_t, int64_t>>{{1, 8},
+                                                                       {3, 23},
+                                                                       {9, 600},
+                                                                       {700, 896},
+                                                                       {4097, 896},
+                                                                       {65, 1536},
+                                                                       {2500, 1544},
+                                                                       {33, 2048},
+                                                                       {5, 12288}})
       for (bool with_delta : {false, true}) {
         SCOPED_TRACE(::testing::Message()
                      << rows << "x" << width << " delta " << with_delta << " bytes " << size_of(k.type));
@@ -97,8 +104,8 @@ TEST(GpuKernels, RotationWithAndWithoutHeadNorms) {
     int64_t tokens, heads, kv, dim;
   };
   for (const Kind& k : kKinds)
-    for (const Shape s : {Shape{1, 1, 1, 2}, Shape{37, 4, 2, 6}, Shape{513, 14, 2, 64}, Shape{100, 6, 3, 128},
-                          Shape{9, 2, 1, 256}})
+    for (const Shape s : {Shape{1, 1, 1, 2}, Shape{37, 4, 2, 6}, Shape{29, 3, 1, 48}, Shape{513, 14, 2, 64},
+                          Shape{100, 6, 3, 128}, Shape{9, 2, 1, 256}})
       for (bool norms : {false, true})
         for (bool with_bias : {false, true}) {
           if (norms && with_bias) continue;  // the model adds a bias before head norms by itself
