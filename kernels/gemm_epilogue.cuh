@@ -4,7 +4,8 @@
 
 #include <type_traits>
 
-#include "kernels/gemm_splits.cuh"
+#include "kernels/hopper.cuh"
+#include "kernels/hopper_gemm.h"
 #include "kernels/sampler_parts.cuh"
 
 namespace cohort::cuda {
@@ -12,7 +13,6 @@ namespace cohort::cuda {
 // kThreads multiply, kScaleWarps make the rows' factors.
 template <int kThreads, int kRows, int kColumns, GemmOut kOut, int kPitch, int kScaleWarps = 1>
 struct Epilogue {
-  static constexpr bool kTogether = kOut == GemmOut::rows || kOut == GemmOut::residual;  // with other splits
   static constexpr int kRun = kRows / 4;           // threads that share a column, four rows each
   static constexpr int kAtOnce = kThreads / kRun;  // columns
   static_assert(kThreads % kRun == 0 || kOut == GemmOut::swiglu || kOut == GemmOut::logits);
@@ -23,8 +23,8 @@ struct Epilogue {
   const int row0, column0;  // of w and of x
   const int thread = int(threadIdx.x), rank = int(blockIdx.z);
   // Columns that this block of the cluster finishes, from `first` on.
-  const int unit = p.push ? 8 : 1, share = (kColumns / unit + p.splits - 1) / p.splits * unit,
-            first = rank * share, count = max(0, min(min(share, kColumns - first), p.m - column0 - first));
+  const int share = (kColumns + p.splits - 1) / p.splits, first = rank * share,
+            count = max(0, min(min(share, kColumns - first), p.m - column0 - first));
   const int local = thread % kRun * 4, n = row0 + local;  // this thread's four rows, of the tile and of w
   uint2 bias = {}, norm = {};
   static constexpr int kAhead = 4;
@@ -94,11 +94,10 @@ struct Epilogue {
     }
   }
 
-  // By all blocks of the cluster, whose sums are in their tiles; pushed: all sums of this block's columns are in its own.
+  // By all blocks of the cluster, whose sums are in their tiles.
   __device__ __forceinline__ void finish(const float* tile, const float* scales) {
-    const bool pull = p.splits > 1 && !p.push;
     barrier();
-    if (pull) cluster_barrier();
+    if (p.splits > 1) cluster_barrier();
     if constexpr (kOut == GemmOut::rows)
       by_splits([&](auto splits) { put_rows<decltype(splits)::value>(tile, scales); });
     if constexpr (kOut == GemmOut::residual)
@@ -108,7 +107,7 @@ struct Epilogue {
       if (p.out) put_logits(tile, scales);
       if (p.pieces) put_pieces(tile, scales);
     }
-    if (pull) cluster_barrier();  // others may still read here
+    if (p.splits > 1) cluster_barrier();  // others may still read here
   }
 
   // Four sums each of columns `first`, `first + kAtOnce`, …, the splits (at most kSplits) in their order; all loads are under way
@@ -138,7 +137,7 @@ struct Epilogue {
   // put(std::integral_constant<int, kSplits>) with the splits there are, or a few more.
   template <class Put>
   __device__ __forceinline__ void by_splits(Put put) const {
-    if (p.splits == 1 || p.push)
+    if (p.splits == 1)
       put(std::integral_constant<int, 1>{});
     else if (p.splits == 2)
       put(std::integral_constant<int, 2>{});

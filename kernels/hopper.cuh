@@ -37,13 +37,6 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
 __device__ __forceinline__ void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait;" ::: "memory");
 }
-// Its two halves: barriers in shared memory that were initialised before one are there after the other.
-__device__ __forceinline__ void cluster_arrive() {
-  asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
-}
-__device__ __forceinline__ void cluster_wait() {
-  asm volatile("barrier.cluster.wait;" ::: "memory");
-}
 // The same place in the shared memory of another block.
 __device__ __forceinline__ uint32_t peer_address(uint32_t address, int rank) {
   uint32_t peer;
@@ -53,22 +46,6 @@ __device__ __forceinline__ uint32_t peer_address(uint32_t address, int rank) {
 __device__ __forceinline__ float4 load_peer(uint32_t address) {
   float4 v;
   asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-               : "r"(address)
-               : "memory");
-  return v;
-}
-// 16 bytes into another block's shared memory, counted by a barrier there, which also makes them seen.
-__device__ __forceinline__ void store_peer(uint32_t to, const float* four, uint32_t barrier) {
-  asm volatile(
-      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
-          to),
-      "f"(four[0]), "f"(four[1]), "f"(four[2]), "f"(four[3]), "r"(barrier)
-      : "memory");
-}
-__device__ __forceinline__ float4 load_shared(uint32_t address) {
-  float4 v;
-  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
                : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
                : "r"(address)
                : "memory");

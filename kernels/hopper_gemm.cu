@@ -13,9 +13,7 @@ template <int kGroups, int kColumns, int kStages>
 struct Ring {
   static constexpr int kWeights = kGroups * 64 * kStep * 2, kInputs = kColumns * kStep * 2;
   static constexpr int kStage = kWeights + kInputs;
-  static constexpr int kBytes = kStages * kStage;
-  using Splits = SplitSums<kColumns, 8, kGroups * 4>;  // behind the ring where they are pushed
-  static constexpr bool kPushes = kBytes + Splits::most_bytes() <= 224 * 1024;
+  static constexpr int kBytes = kStages * kStage + 1024;  // tiles begin at multiples of 1024
 };
 
 // kGroups warpgroups multiply, 64 rows of weights each; one warp keeps the ring filled, one makes the rows' factors.
@@ -27,38 +25,28 @@ __global__ void __launch_bounds__(kGroups * 128 + 64)
   using R = Ring<kGroups, kColumns, kStages>;
   // The pitch: a warp's eight rows of four columns are in different banks.
   using E = Epilogue<kGroups * 128, kGroups * 64, kColumns, kOut, kGroups * 64 + 4>;
-  static_assert(E::kBytes <= R::kBytes);
-  extern __shared__ __align__(1024) unsigned char raw[];
-  __shared__ __align__(8) uint64_t barriers[2 * kStages + 1];
+  static_assert(E::kBytes <= kStages * R::kStage);
+  extern __shared__ unsigned char raw[];
+  __shared__ __align__(8) uint64_t barriers[2 * kStages];
   __shared__ float scales[kColumns];
-  const uint32_t ring = shared_address(raw);
+  const uint32_t ring = (shared_address(raw) + 1023) & ~1023u;
   const auto full = [&](int s) { return shared_address(barriers + s); };
   const auto empty = [&](int s) { return shared_address(barriers + kStages + s); };
   // Blocks that share weights are neighbours, so that these come out of L2 the second time.
   const int column0 = blockIdx.x * kColumns, row0 = blockIdx.y * kGroups * 64, split = blockIdx.z;
   const int k0 = split * k_split, steps = (min(p.k, k0 + k_split) - k0 + kStep - 1) / kStep;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const bool push = E::kTogether && R::kPushes && p.push;
-  const typename R::Splits sums{p.splits, split, ring + R::kBytes, shared_address(barriers + 2 * kStages)};
 
   if (threadIdx.x == 0) {
     for (int s = 0; s < kStages; ++s) barrier_init(full(s), 1), barrier_init(empty(s), kGroups * 4);
-    if (push) sums.expect();
     barrier_init_done();
   }
   __syncthreads();
-  if (push) cluster_arrive();
-  const auto meet = [&] {  // the others at the barriers of those that multiply
-    if (push)
-      cluster_wait();
-    else if (p.splits > 1)
-      cluster_barrier(), cluster_barrier();
-  };
 
   if (warp > kGroups * 4) {
     dependency_wait();
     E::make_scales(p, column0, scales);
-    meet();
+    if (p.splits > 1) cluster_barrier(), cluster_barrier();  // those of Epilogue::finish
     return;
   }
   if (warp == kGroups * 4) {
@@ -88,7 +76,7 @@ __global__ void __launch_bounds__(kGroups * 128 + 64)
       }
     }
     __syncwarp();
-    meet();
+    if (p.splits > 1) cluster_barrier(), cluster_barrier();
     return;
   }
 
@@ -113,41 +101,26 @@ __global__ void __launch_bounds__(kGroups * 128 + 64)
     }
   }
   multiply_wait<0>();
-  constexpr int kUnits = R::Splits::kUnits;
-  if constexpr (E::kTogether && R::kPushes)
-    if (push) {  // the first sums.mine units of d are then those that this block finishes
-      cluster_wait();
-#pragma unroll
-      for (int unit = 0; unit < kUnits; ++unit) sums.push(unit, warp, d + 4 * unit);
-      sums.wait();
-#pragma unroll
-      for (int unit = 0; unit < kUnits; ++unit)
-        if (unit < sums.mine) sums.sum(unit, warp, d + 4 * unit);
-    }
-  float* tile = reinterpret_cast<float*>(raw);
+  float* tile = reinterpret_cast<float*>(raw + (ring - shared_address(raw)));
   E::barrier_with_scales();  // nobody multiplies what lies there
 #pragma unroll
-  for (int j = 0; j < kUnits; ++j)
-    if (!push || j < sums.mine)
+  for (int j = 0; j < kColumns / 8; ++j)
 #pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        float* to = tile + ((push ? epilogue.first : 0) + j * 8 + lane % 4 * 2 + c) * (kGroups * 64 + 4) +
-                    warp * 16 + lane / 4;
-        to[0] = d[4 * j + c], to[8] = d[4 * j + 2 + c];
-      }
+    for (int c = 0; c < 2; ++c) {
+      float* to = tile + (j * 8 + lane % 4 * 2 + c) * (kGroups * 64 + 4) + warp * 16 + lane / 4;
+      to[0] = d[4 * j + c], to[8] = d[4 * j + 2 + c];
+    }
   epilogue.finish(tile, scales);
 }
 
 template <int kGroups, int kColumns, int kStages, GemmOut kOut>
 void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
-  using R = Ring<kGroups, kColumns, kStages>;
-  allow_shared_memory<hopper_gemm_kernel<kGroups, kColumns, kStages, kOut>>(
-      R::kBytes + (R::kPushes ? R::Splits::most_bytes() : 0));
-  const int bytes = R::kBytes + (p.push ? R::Splits::bytes(p.splits) : 0);
+  constexpr int bytes = Ring<kGroups, kColumns, kStages>::kBytes;
+  allow_shared_memory<hopper_gemm_kernel<kGroups, kColumns, kStages, kOut>>(bytes);
   const dim3 grid(unsigned(p.m + kColumns - 1) / kColumns, unsigned(p.n + kGroups * 64 - 1) / (kGroups * 64),
                   unsigned(p.splits));
   launch_cluster(hopper_gemm_kernel<kGroups, kColumns, kStages, kOut>, grid, p.splits, kGroups * 128 + 64,
-                 size_t(bytes), stream, early,
+                 bytes, stream, early,
                  (kOut == GemmOut::swiglu ? pair_map : tile_map)(p.w, p.n, p.k, kGroups * 64),
                  tile_map(p.x, p.m, p.k, kColumns), p, gemm_split_length(p.k, p.splits));
 }
@@ -244,12 +217,6 @@ std::vector<int> hopper_gemm_split_choices(const HopperGemmTile& tile, GemmOut k
   return choices;
 }
 
-bool hopper_gemm_pushes(const HopperGemmTile& tile, GemmOut kind) {
-  const int stage = (tile.weights + tile.inputs) * kStep * 2, sums = tile.weights * tile.inputs * 4;
-  return (kind == GemmOut::rows || kind == GemmOut::residual) && !tile.wide_inputs &&
-         tile.stages * stage + 2 * sums <= 224 * 1024;
-}
-
 void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStream_t stream, bool early) {
   const int length = gemm_split_length(p.k, p.splits);
   const bool splits = p.kind == GemmOut::rows || p.kind == GemmOut::residual,
@@ -257,7 +224,6 @@ void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStre
   const int multiple = swiglu ? 16 : p.kind == GemmOut::logits ? 1 : 4;
   if (p.m < 1 || p.n < 1 || p.k < 8 || p.k % 8 != 0 || p.n % multiple != 0 || p.splits < 1 ||
       p.splits > (splits ? kMostGemmSplits : 1) || (p.splits - 1) * length >= p.k ||
-      (p.push && (p.splits == 1 || !hopper_gemm_pushes(tile, p.kind))) ||
       (p.kind == GemmOut::logits && p.stride % 4 != 0))
     call_failed("a shape it does not do", "hopper_gemm", __FILE__, __LINE__);
   if (run_one<1, 64, 3>(p, tile, stream, early) || run_one<1, 64, 6>(p, tile, stream, early) ||

@@ -35,7 +35,6 @@ struct HopperGemmParams {
   const __nv_bfloat16* w = nullptr;
   int m = 0, n = 0, k = 0;    // k a multiple of 8; n of 4 (swiglu: 16; logits: any)
   int splits = 1;             // rows and residual only, see hopper_gemm_splits()
-  bool push = false;          // how splits come together: see hopper_gemm_pushes(). Changes no bits
   int multiprocessors = 132;  // blocks that take several tiles: no more than fill the chip
   void* out = nullptr;
   GemmOut kind = GemmOut::rows;
@@ -67,10 +66,6 @@ int hopper_gemm_splits(int n, int k, int multiprocessors);
 // What is worth a measurement with this tile. One where `kind` is not split.
 std::vector<int> hopper_gemm_split_choices(const HopperGemmTile& tile, GemmOut kind, int m, int n, int k,
                                            int multiprocessors);
-
-// Whether the blocks of a tile can write their sums into each other's shared memory instead of reading them there: faster where
-// the room behind the ring is not wanted by the next kernel.
-bool hopper_gemm_pushes(const HopperGemmTile& tile, GemmOut kind);
 
 void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStream_t stream, bool early);
 

@@ -16,7 +16,7 @@ namespace {
 
 // Of the fastest by itself; candidates beyond it, or more of them, are not tried between neighbours.
 constexpr float kAlone = 1.35f;
-constexpr size_t kMostCandidates = 8;
+constexpr size_t kMostCandidates = 6;
 // Of the fastest step with one product changed; the same for the combinations.
 constexpr float kNear = 1.04f;
 constexpr size_t kMostNear = 3;
@@ -105,9 +105,7 @@ std::vector<CudaModel::Choice> CudaModel::candidates(const CudaBatch& batch, int
     if (tile.inputs >= 2 * std::max<int64_t>(g.m, 64)) continue;
     for (int count :
          cuda::hopper_gemm_split_choices(tile, kind, int(g.m), int(g.n), int(g.k), multiprocessors_))
-      for (const bool push : {false, true})
-        if (!push || (count > 1 && cuda::hopper_gemm_pushes(tile, kind)))
-          all.push_back({tile, count, true, push});
+      all.push_back({tile, count, true});
   }
   if (which == kGateUp) {
     prepare_blas(batch, which, stream);
@@ -204,10 +202,10 @@ void CudaModel::settle(const CudaBatch& batch, cudaStream_t stream) {
   std::swap(rows_, trial_rows_), std::swap(table_, trial_table_);
   for (int which = kQkv; which <= kHead; ++which) {
     const Choice c = choice(which, batch.rows);
-    log::debug("{} rows, {}: {} by {}{}, {} stages, {} splits{}", batch.rows,
+    log::debug("{} rows, {}: {} by {}{}, {} stages, {} splits", batch.rows,
                std::array{"QKV", "output", "gate-up", "down", "LM head"}[size_t(which)],
                c.hopper ? std::to_string(c.tile.weights) : "cuBLASLt", c.tile.inputs,
-               c.tile.wide_inputs ? " wide" : "", c.tile.stages, c.splits, c.push ? " pushed" : "");
+               c.tile.wide_inputs ? " wide" : "", c.tile.stages, c.splits);
   }
 }
 

@@ -132,7 +132,6 @@ class CudaModel {
     cuda::HopperGemmTile tile;
     int splits = 1;
     bool hopper = false;
-    bool push = false;  // the splits' sums, see hopper_gemm.h
     auto operator<=>(const Choice&) const = default;
   };
   using Key = std::pair<int, int64_t>;  // product, rows

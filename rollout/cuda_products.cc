@@ -42,7 +42,7 @@ cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size
   const cuda::GemmParams g = product(batch, which, layer);
   cuda::HopperGemmParams p;
   p.x = g.x, p.w = g.w, p.m = int(g.m), p.n = int(g.n), p.k = int(g.k), p.splits = choice.splits,
-  p.push = choice.push, p.multiprocessors = multiprocessors_;
+  p.multiprocessors = multiprocessors_;
   p.out = g.y, p.bias = g.bias;
   const auto before_norm = [&](const bf16* norm) {
     p.kind = cuda::GemmOut::residual;

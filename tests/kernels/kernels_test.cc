@@ -224,12 +224,7 @@ class HopperGemm {
       if (wanted > steps) continue;
       const int length = (steps + wanted - 1) / wanted;
       p_.splits = (steps + length - 1) / length;
-      for (const bool push : {false, true}) {
-        p_.push = push;
-        if (push && (p_.splits == 1 || !hopper_gemm_pushes(tile, GemmOut::rows))) continue;
-        rows(tile), residual(tile);
-      }
-      p_.push = false;
+      rows(tile), residual(tile);
     }
   }
 
