@@ -1,18 +1,18 @@
-// Four warps walk a split's pages by turns, each with its own ring of half pages, keys and values by turns, in shared memory (no
+// Four or eight warps walk a split's pages by turns, each with its own ring of half pages, keys and values by turns, in shared memory (no
 // block-wide barrier in the loop) and its own running softmax; they are merged at the end. Query heads are the 16 rows of the
 // matrix instructions, a page is its 16 columns. Pages of earlier tokens are on their way before the QKV product that this
 // kernel depends on has finished. How many halves the ring has changes no result: few for many blocks, so that four are on a
-// multiprocessor and 256 sequences of two heads fill the chip once, more where there are few.
+// multiprocessor and 256 sequences of two heads fill the chip once, more where there are few. How many warps there are changes the
+// order of sums: eight where there are few blocks, so that each has fewer pages one after the other.
 #include "kernels/decode_attention.h"
 #include "kernels/qkv_head.cuh"
 
 namespace cohort::cuda {
 namespace {
 
-constexpr int kWarps = 4;
 constexpr int kRows = 16;
 
-template <int kDim, int kHalves>
+template <int kDim, int kHalves, int kWarps>
 struct Shared {
   static constexpr int kHalf = kPageTokens * kDim * 2;  // bytes of one head's keys
   static constexpr int kRing = kWarps * kHalves * kHalf;
@@ -30,7 +30,7 @@ __device__ __forceinline__ float2* split_totals(const DecodeAttentionParams& p, 
 
 // By one block: the sums of the splits of `group` heads, in their order, kRound splits' factors at a time in shared memory
 // (scratch: kRows * kRound floats). Many loads of 16 bytes are under way in each thread.
-template <int kDim>
+template <int kDim, int kWarps>
 __device__ void merge_splits(const DecodeAttentionParams& p, int64_t first_head, int group, int splits,
                              float* scratch) {
   constexpr int kRound = 64, kAtOnce = kDim > 64 ? 8 : 16, kVectors = kDim / 4;
@@ -90,12 +90,12 @@ __device__ void merge_splits(const DecodeAttentionParams& p, int64_t first_head,
   }
 }
 
-template <int kDim, int kHalves, int kBlocks>
+template <int kDim, int kHalves, int kBlocks, int kWarps>
 __global__ void __launch_bounds__(kWarps * 32, kBlocks) decode_attention_kernel(DecodeAttentionParams p) {
   constexpr int kChunks = kDim / 8;  // 16-byte chunks a token
   constexpr int kPairs = kDim > 64 ? 2 : 1;
   constexpr int kSteps = kDim / 16;
-  using S = Shared<kDim, kHalves>;
+  using S = Shared<kDim, kHalves, kWarps>;
   extern __shared__ __align__(128) unsigned char shared[];
   unsigned char* query = shared + (S::kRing > S::kMerge ? S::kRing : S::kMerge);
   bf16* fresh = reinterpret_cast<bf16*>(query + S::kQuery);
@@ -330,19 +330,14 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks) decode_attention_kernel(
   if (!last_block) return;
   __threadfence();
   if (threadIdx.x == 0) *counter = 0;
-  merge_splits<kDim>(p, int64_t(row_index) * p.heads + kv_head * group, group, splits, merge);
+  merge_splits<kDim, kWarps>(p, int64_t(row_index) * p.heads + kv_head * group, group, splits, merge);
 }
 
-template <int kDim, int kHalves, int kBlocks>
+template <int kDim, int kHalves, int kBlocks, int kWarps>
 void run(const DecodeAttentionParams& p, cudaStream_t stream, bool early) {
-  constexpr int bytes = Shared<kDim, kHalves>::kBytes;
-  static const bool raised = [] {
-    CUDA_CHECK(cudaFuncSetAttribute(decode_attention_kernel<kDim, kHalves, kBlocks>,
-                                    cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-    return true;
-  }();
-  (void)raised;
-  launch(decode_attention_kernel<kDim, kHalves, kBlocks>,
+  constexpr int bytes = Shared<kDim, kHalves, kWarps>::kBytes;
+  allow_shared_memory<decode_attention_kernel<kDim, kHalves, kBlocks, kWarps>>(bytes);
+  launch(decode_attention_kernel<kDim, kHalves, kBlocks, kWarps>,
          dim3(unsigned(p.kv.kv_heads), unsigned(p.count), unsigned(p.splits)), kWarps * 32, bytes, stream,
          early, p);
 }
@@ -351,13 +346,18 @@ void run(const DecodeAttentionParams& p, cudaStream_t stream, bool early) {
 
 void decode_attention(const DecodeAttentionParams& p, cudaStream_t stream, bool early) {
   const bool few = int64_t(p.count) * p.kv.kv_heads * p.splits <= 264;  // two a multiprocessor
+  const bool alone = few && !p.same_bits;
   switch (p.kv.head_dim) {
     case 32:
-      return run<32, 6, 4>(p, stream, early);
+      return run<32, 6, 4, 4>(p, stream, early);
     case 64:
-      return few ? run<64, 8, 2>(p, stream, early) : run<64, 6, 4>(p, stream, early);
+      return alone ? run<64, 4, 2, 8>(p, stream, early)
+             : few ? run<64, 8, 2, 4>(p, stream, early)
+                   : run<64, 6, 4, 4>(p, stream, early);
     case 128:
-      return few ? run<128, 6, 2>(p, stream, early) : run<128, 3, 4>(p, stream, early);
+      return alone ? run<128, 3, 2, 8>(p, stream, early)
+             : few ? run<128, 6, 2, 4>(p, stream, early)
+                   : run<128, 3, 4, 4>(p, stream, early);
     default:
       call_failed("head_dim must be 32, 64 or 128", "decode_attention", __FILE__, __LINE__);
   }

@@ -2,8 +2,8 @@
 // write of the new key and value in its prologue.
 //
 // One block computes all query heads of one kv head of one row over one split of the context, so that each key and value
-// is read once. A split is `split_tokens` long whatever the batch, and splits are merged in their order, so a row's result
-// depends on nothing but its own tokens. The last of a row's blocks to finish merges (a counter a row and kv head).
+// is read once. A split is `split_tokens` long whatever the batch, and splits are merged in their order, so with same_bits a row's
+// result depends on nothing but its own tokens. The last of a row's blocks to finish merges (a counter a row and kv head).
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -21,6 +21,7 @@ struct DecodeAttentionParams {
   KvPages kv;     // head_dim 32, 64 or 128; positions before the row's hold rotated keys
   float scale = 0;
   __nv_bfloat16* out = nullptr;  // [count][heads * head_dim]
+  bool same_bits = false;        // whatever the number of rows: slower with few
   int split_tokens = 0;          // a multiple of kPageTokens, at most 2048
   int splits = 1;                // enough for the longest row: ceil((position + 1) / split_tokens)
   float* partial = nullptr;      // splits > 1: decode_attention_scratch() floats

@@ -114,6 +114,16 @@ __device__ __forceinline__ float row_scale(const RowScale& s, int row) {
   return rsqrtf(sum / float(s.width) + s.eps);
 }
 
+// Lets blocks of a kernel have so much shared memory, once.
+template <auto kKernel>
+void allow_shared_memory(int bytes) {
+  static const bool done = [&] {
+    CUDA_CHECK(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+    return true;
+  }();
+  (void)done;
+}
+
 // Launches with checks. early: may begin while the kernel before it still runs (see the rule above). cluster: blocks along z.
 template <class... P, class... A>
 void launch_cluster(void (*kernel)(P...), dim3 grid, int cluster, dim3 block, size_t shared,

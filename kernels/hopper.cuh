@@ -73,6 +73,10 @@ __device__ __forceinline__ void copy_tile(uint32_t to, const CUtensorMap* map, u
       "l"(map), "r"(barrier), "r"(column), "r"(row)
       : "memory");
 }
+// So that the first copy by it does not wait for the map itself.
+__device__ __forceinline__ void fetch_map(const CUtensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
 // A row-major bf16 matrix read in boxes of 64 columns (128 bytes) and box_rows rows, swizzled as the matrix instructions
 // want it; zeros outside.
 CUtensorMap tile_map(const bf16* matrix, int64_t rows, int64_t columns, int box_rows);

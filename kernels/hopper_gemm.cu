@@ -65,6 +65,7 @@ __global__ void __launch_bounds__(kGroups * 128 + 64)
     if (lane == 0) {
       const int ahead = min(steps, kStages);
       for (int step = 0; step < ahead; ++step) fetch_weights(step);
+      fetch_map(&inputs);
       dependency_wait();
       dependents_launch();
       for (int step = 0; step < ahead; ++step) fetch_inputs(step);
@@ -115,56 +116,54 @@ __global__ void __launch_bounds__(kGroups * 128 + 64)
 template <int kGroups, int kColumns, int kStages, GemmOut kOut>
 void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
   constexpr int bytes = Ring<kGroups, kColumns, kStages>::kBytes;
-  auto kernel = hopper_gemm_kernel<kGroups, kColumns, kStages, kOut>;
-  static const bool raised = [] {
-    CUDA_CHECK(cudaFuncSetAttribute(hopper_gemm_kernel<kGroups, kColumns, kStages, kOut>,
-                                    cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-    return true;
-  }();
-  (void)raised;
+  allow_shared_memory<hopper_gemm_kernel<kGroups, kColumns, kStages, kOut>>(bytes);
   const dim3 grid(unsigned(p.m + kColumns - 1) / kColumns, unsigned(p.n + kGroups * 64 - 1) / (kGroups * 64),
                   unsigned(p.splits));
-  launch_cluster(kernel, grid, p.splits, kGroups * 128 + 64, bytes, stream, early,
+  launch_cluster(hopper_gemm_kernel<kGroups, kColumns, kStages, kOut>, grid, p.splits, kGroups * 128 + 64,
+                 bytes, stream, early,
                  (kOut == GemmOut::swiglu ? pair_map : tile_map)(p.w, p.n, p.k, kGroups * 64),
                  tile_map(p.x, p.m, p.k, kColumns), p, gemm_split_length(p.k, p.splits));
 }
 
 template <int kGroups, int kColumns, int kStages>
-void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
-  if constexpr (kGroups > 2)
-    return run<kGroups, kColumns, kStages, GemmOut::swiglu>(p, stream, early);
-  else
-    switch (p.kind) {
-      case GemmOut::rows:
-        return run<kGroups, kColumns, kStages, GemmOut::rows>(p, stream, early);
-      case GemmOut::residual:
-        return run<kGroups, kColumns, kStages, GemmOut::residual>(p, stream, early);
-      case GemmOut::swiglu:
-        return run<kGroups, kColumns, kStages, GemmOut::swiglu>(p, stream, early);
-      case GemmOut::logits:
-        return run<kGroups, kColumns, kStages, GemmOut::logits>(p, stream, early);
-    }
+bool run_one(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStream_t stream, bool early) {
+  if (tile != HopperGemmTile{kGroups * 64, kColumns, kStages}) return false;
+  switch (p.kind) {
+    case GemmOut::swiglu:
+      return run<kGroups, kColumns, kStages, GemmOut::swiglu>(p, stream, early), true;
+    case GemmOut::rows:
+      if constexpr (kGroups <= 2)
+        return run<kGroups, kColumns, kStages, GemmOut::rows>(p, stream, early), true;
+      break;
+    case GemmOut::residual:
+      if constexpr (kGroups <= 2)
+        return run<kGroups, kColumns, kStages, GemmOut::residual>(p, stream, early), true;
+      break;
+    case GemmOut::logits:
+      if constexpr (kGroups <= 2 && kStages > 3)
+        return run<kGroups, kColumns, kStages, GemmOut::logits>(p, stream, early), true;
+      break;
+  }
+  return false;
 }
 
-// In the order that they are tried: of x as the narrow side, then as the wide one.
-constexpr std::array<HopperGemmTile, 7> kTiles = {
-    {{64, 64, 6}, {64, 64, 12}, {128, 64, 4}, {64, 128, 4}, {128, 128, 3}, {128, 128, 6}, {128, 256, 4}}};
-constexpr auto kSwigluTiles =
-    [] {  // the last two of the narrow ones fill the chip about once at 256 or 512 rows
-      std::array<HopperGemmTile, kTiles.size() + 2 + kWideSwigluTiles.size()> all;
-      auto to = std::copy(kTiles.begin(), kTiles.end(), all.begin());
-      *to++ = {192, 128, 5}, *to++ = {256, 128, 4};
-      std::copy(kWideSwigluTiles.begin(), kWideSwigluTiles.end(), to);
-      return all;
-    }();
-template <size_t kCount>
-constexpr auto with(const std::array<HopperGemmTile, kCount>& wide) {
-  std::array<HopperGemmTile, kTiles.size() + kCount> all;
-  std::copy(wide.begin(), wide.end(), std::copy(kTiles.begin(), kTiles.end(), all.begin()));
+// In the order that they are tried: of x as the narrow side, then as the wide one. Small rings leave room for the next kernel's.
+constexpr std::array<HopperGemmTile, 6> kTiles = {
+    {{64, 64, 6}, {64, 64, 12}, {128, 64, 4}, {64, 128, 4}, {128, 128, 6}, {128, 256, 4}}};
+constexpr std::array<HopperGemmTile, 2> kSmallRings = {{{64, 64, 3}, {128, 128, 3}}};
+// They fill the chip about once at 64, 256 or 512 rows.
+constexpr std::array<HopperGemmTile, 3> kManyWeights = {{{192, 64, 6}, {192, 128, 5}, {256, 128, 4}}};
+
+template <size_t... kCounts>
+constexpr auto joined(const std::array<HopperGemmTile, kCounts>&... lists) {
+  std::array<HopperGemmTile, (kCounts + ...)> all;
+  auto to = all.begin();
+  ((to = std::copy(lists.begin(), lists.end(), to)), ...);
   return all;
 }
-constexpr auto kRowTiles = with(kWideRowTiles);
-constexpr auto kLogitTiles = with(kWideLogitTiles);
+constexpr auto kRowTiles = joined(kTiles, kSmallRings, kWideRowTiles);
+constexpr auto kSwigluTiles = joined(kTiles, kSmallRings, kManyWeights, kWideSwigluTiles);
+constexpr auto kLogitTiles = joined(kTiles, kWideLogitTiles);
 
 }  // namespace
 
@@ -180,7 +179,9 @@ std::span<const HopperGemmTile> hopper_gemm_tiles(GemmOut kind) {
 }
 
 HopperGemmTile hopper_gemm_default(int m) {
-  return m <= 64 ? kTiles[0] : m <= 128 ? kTiles[4] : kTiles[6];
+  return m <= 64    ? HopperGemmTile{64, 64, 6}
+         : m <= 128 ? HopperGemmTile{128, 128, 6}
+                    : HopperGemmTile{128, 256, 4};
 }
 
 int hopper_gemm_splits(int n, int k, int multiprocessors) {
@@ -205,10 +206,13 @@ std::vector<int> hopper_gemm_split_choices(const HopperGemmTile& tile, GemmOut k
       splits *= 2;
     return {none_empty(splits)};
   }
-  const int most = hopper_gemm_splits(n, k, multiprocessors);
+  const int most = hopper_gemm_splits(n, k, multiprocessors),
+            tiles =
+                (n + tile.weights - 1) / tile.weights;  // of which more splits fill the chip than of 64 rows
   std::vector<int> choices;
-  for (int wanted : {most, (most + 1) / 2, (most + 3) / 4, 1})
-    if (const int splits = none_empty(wanted); choices.empty() || choices.back() != splits)
+  for (int wanted : {std::clamp(multiprocessors / tiles, 1, std::min(steps, kMostGemmSplits)), most,
+                     (most + 1) / 2, (most + 3) / 4, 1})
+    if (const int splits = none_empty(wanted); choices.empty() || choices.back() > splits)
       choices.push_back(splits);
   return choices;
 }
@@ -222,16 +226,13 @@ void hopper_gemm(const HopperGemmParams& p, const HopperGemmTile& tile, cudaStre
       p.splits > (splits ? kMostGemmSplits : 1) || (p.splits - 1) * length >= p.k ||
       (p.kind == GemmOut::logits && p.stride % 4 != 0))
     call_failed("a shape it does not do", "hopper_gemm", __FILE__, __LINE__);
-  if (tile == kTiles[0]) return run<1, 64, 6>(p, stream, early);
-  if (tile == kTiles[1]) return run<1, 64, 12>(p, stream, early);
-  if (tile == kTiles[2]) return run<2, 64, 4>(p, stream, early);
-  if (tile == kTiles[3]) return run<1, 128, 4>(p, stream, early);
-  if (tile == kTiles[4]) return run<2, 128, 3>(p, stream, early);
-  if (tile == kTiles[5]) return run<2, 128, 6>(p, stream, early);
-  if (tile == kTiles[6]) return run<2, 256, 4>(p, stream, early);
-  if (tile == kTiles[7]) return run<1, 64, 4>(p, stream, early);
-  if (tile == HopperGemmTile{192, 128, 5} && swiglu) return run<3, 128, 5>(p, stream, early);
-  if (tile == HopperGemmTile{256, 128, 4} && swiglu) return run<4, 128, 4>(p, stream, early);
+  if (run_one<1, 64, 3>(p, tile, stream, early) || run_one<1, 64, 6>(p, tile, stream, early) ||
+      run_one<1, 64, 12>(p, tile, stream, early) || run_one<2, 64, 4>(p, tile, stream, early) ||
+      run_one<1, 128, 4>(p, tile, stream, early) || run_one<2, 128, 3>(p, tile, stream, early) ||
+      run_one<2, 128, 6>(p, tile, stream, early) || run_one<2, 256, 4>(p, tile, stream, early) ||
+      run_one<3, 64, 6>(p, tile, stream, early) || run_one<3, 128, 5>(p, tile, stream, early) ||
+      run_one<4, 128, 4>(p, tile, stream, early))
+    return;
   if (hopper_gemm_wide(p, tile, stream, early)) return;
   call_failed("no such tile", "hopper_gemm", __FILE__, __LINE__);
 }

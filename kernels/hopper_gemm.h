@@ -33,8 +33,9 @@ enum class GemmOut {
 struct HopperGemmParams {
   const __nv_bfloat16* x = nullptr;  // 16-byte aligned, as all of these
   const __nv_bfloat16* w = nullptr;
-  int m = 0, n = 0, k = 0;  // k a multiple of 8; n of 4 (swiglu: 16; logits: any)
-  int splits = 1;           // rows and residual only, see hopper_gemm_splits()
+  int m = 0, n = 0, k = 0;    // k a multiple of 8; n of 4 (swiglu: 16; logits: any)
+  int splits = 1;             // rows and residual only, see hopper_gemm_splits()
+  int multiprocessors = 132;  // blocks that take several tiles: no more than fill the chip
   void* out = nullptr;
   GemmOut kind = GemmOut::rows;
   RowScale scale;                       // all but residual

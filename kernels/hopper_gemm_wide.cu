@@ -224,6 +224,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       };
       const int all = mine * steps, ahead = min(all, kStages);
       for (int i = 0; i < ahead; ++i) fetch_weights(i, i);
+      fetch_map(&inputs);
       dependency_wait();
       dependents_launch();
       for (int i = 0; i < ahead; ++i) fetch_inputs(i, i);
@@ -307,30 +308,15 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-int multiprocessors() {
-  static const int count = [] {
-    int device = 0, n = 0;
-    CUDA_CHECK(cudaGetDevice(&device));
-    CUDA_CHECK(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device));
-    return n;
-  }();
-  return count;
-}
-
 template <int kInputs, int kWeights, int kStages, GemmOut kOut>
 void run(const HopperGemmParams& p, cudaStream_t stream, bool early) {
   constexpr int bytes = Ring<kInputs, kWeights, kStages>::kBytes;
   auto kernel = wide_gemm_kernel<kInputs, kWeights, kStages, kOut>;
-  static const bool raised = [] {
-    CUDA_CHECK(cudaFuncSetAttribute(wide_gemm_kernel<kInputs, kWeights, kStages, kOut>,
-                                    cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-    return true;
-  }();
-  (void)raised;
+  allow_shared_memory<wide_gemm_kernel<kInputs, kWeights, kStages, kOut>>(bytes);
   const int columns = (p.m + kInputs - 1) / kInputs, tiles = (p.n + kWeights - 1) / kWeights;
   int blocks = tiles;  // along y
   if (kOut == GemmOut::swiglu || kOut == GemmOut::logits)
-    blocks = std::clamp(multiprocessors() / columns, 1, tiles);
+    blocks = std::clamp(p.multiprocessors / columns, 1, tiles);
   launch_cluster(kernel, dim3(unsigned(columns), unsigned(blocks), unsigned(p.splits)), p.splits, kThreads,
                  bytes, stream, early,
                  (kOut == GemmOut::swiglu ? pair_map : tile_map)(p.w, p.n, p.k, kWeights),

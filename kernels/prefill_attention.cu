@@ -330,12 +330,7 @@ __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
 template <int kDim>
 void run_hopper(const PrefillAttentionParams& p, cudaStream_t stream, bool early) {
   using H = Hopper<kDim>;
-  static const bool raised = [] {
-    CUDA_CHECK(cudaFuncSetAttribute(hopper_prefill_kernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    H::kBytes));
-    return true;
-  }();
-  (void)raised;
+  allow_shared_memory<hopper_prefill_kernel<kDim>>(H::kBytes);
   // The layer's pages as one matrix of a token a row. How many there are is not known here, and only pages of the table are read.
   const CUtensorMap pool = tile_map(p.kv.base, int64_t{1} << 30, kDim, kPageTokens);
   launch(hopper_prefill_kernel<kDim>, dim3(unsigned(p.count), unsigned(p.kv.kv_heads)), H::kThreads,
@@ -345,12 +340,7 @@ void run_hopper(const PrefillAttentionParams& p, cudaStream_t stream, bool early
 template <int kDim>
 void run(const PrefillAttentionParams& p, cudaStream_t stream, bool early) {
   constexpr int bytes = shared_bytes<kDim>();
-  static const bool raised = [] {
-    CUDA_CHECK(cudaFuncSetAttribute(prefill_attention_kernel<kDim>,
-                                    cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-    return true;
-  }();
-  (void)raised;
+  allow_shared_memory<prefill_attention_kernel<kDim>>(bytes);
   launch(prefill_attention_kernel<kDim>, dim3(unsigned(p.count), unsigned(p.kv.kv_heads)), kWarps * 32, bytes,
          stream, early, p);
 }

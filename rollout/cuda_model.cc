@@ -48,7 +48,7 @@ T* pinned(int64_t count) {
 // Sizes in bytes of everything but weights and pages; one place, so that what is asked for is what is allocated.
 struct Sizes {
   int64_t table, cos_sin, rows, sampled_rows, tiles, index, x, squares, sampled_y, sampled_squares, qkv, q,
-      gate_up, h, logits, attention_partial, attention_counters, pieces, last_token;
+      gate_up, h, logits, attention_partial, attention_counters, pieces, last_token, trial_rows, trial_table;
   Sizes(const ModelConfig& c, const CudaModelLimits& l) {
     const int64_t width = (c.num_heads + 2 * c.num_kv_heads) * c.head_dim, q_width = c.num_heads * c.head_dim;
     const int64_t n = l.rows, s = l.sampled;
@@ -66,11 +66,13 @@ struct Sizes {
     attention_counters = int64_t(l.decode_rows) * c.num_kv_heads * 4;
     pieces = s * pieces_of(c.vocab_size) * int64_t(sizeof(cuda::SamplerPiece));
     last_token = int64_t(l.slots) * 4;
+    trial_rows = int64_t(l.decode_rows) * int64_t(sizeof(cuda::Row));
+    trial_table = int64_t(l.decode_rows) * (l.context / cuda::kPageTokens + 1) * 4;
   }
   int64_t total() const {
     return table + cos_sin + rows + sampled_rows + tiles + index + 2 * x + squares + sampled_y +
            sampled_squares + qkv + 2 * q + gate_up + h + logits + attention_partial + attention_counters +
-           pieces + last_token;
+           pieces + last_token + trial_rows + trial_table;
   }
 };
 
@@ -129,11 +131,12 @@ int64_t CudaModel::page_bytes(const ModelConfig& c) {
 }
 
 int64_t CudaModel::memory_needed(const ModelConfig& c, const CudaModelLimits& l) {
-  return 2 * flat_bytes(c) + (4 << 20) * 2 + Sizes(c, l).total() + int64_t(kWorkspace) + (1 << 20) * 40;
+  return 2 * flat_bytes(c) + page_bytes(c) + (4 << 20) * 2 + Sizes(c, l).total() + int64_t(kWorkspace) +
+         (1 << 20) * 40;
 }
 
 CudaModel::CudaModel(const ModelConfig& config, const CudaModelLimits& limits, int64_t pages)
-    : config_(config), limits_(limits), gemm_(kWorkspace), pages_(pages) {
+    : config_(config), limits_(limits), gemm_(kWorkspace), pages_(pages + 1) {
   int device = 0;
   CUDA_CHECK(cudaGetDevice(&device));
   CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device));
@@ -146,7 +149,7 @@ CudaModel::CudaModel(const ModelConfig& config, const CudaModelLimits& limits, i
     weights_[i] = lay_out(buffers_[i].as<std::byte>());
   }
   const Sizes s(c, limits);
-  kv_ = {pages * page_bytes(c), "the KV cache"};
+  kv_ = {pages_ * page_bytes(c), "the KV cache"};
   table_ = {s.table, "the page table"}, cos_sin_ = {s.cos_sin, "rotary tables"};
   rows_ = {s.rows, "rows"}, sampled_rows_ = {s.sampled_rows, "rows"};
   tiles_ = {s.tiles, "tiles"}, index_ = {s.index, "rows"};
@@ -157,6 +160,7 @@ CudaModel::CudaModel(const ModelConfig& config, const CudaModelLimits& limits, i
   logits_ = {s.logits, "logits"}, attention_partial_ = {s.attention_partial, "partial sums"};
   attention_counters_ = {s.attention_counters, "counters"}, pieces_ = {s.pieces, "partial sums"};
   last_token_ = {s.last_token, "tokens"}, turn_ = {16, "counters"};
+  trial_rows_ = {s.trial_rows, "rows"}, trial_table_ = {s.trial_table, "the page table"};
   pinned_rows_ = pinned<cuda::Row>(2 * int64_t(limits.rows));
   pinned_results_ = pinned<cuda::SampledToken>(2 * int64_t(limits.sampled));
   pinned_tiles_ = pinned<cuda::PrefillTile>(2 * int64_t(limits.rows));
@@ -240,7 +244,7 @@ void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, cudaStre
     cuda::DecodeAttentionParams p;
     p.rows = rows_.as<cuda::Row>(), p.count = batch.decode_rows;
     p.qkv = qkv, p.rope = rope, p.heads = heads, p.kv = kv, p.scale = scale, p.out = attention_.as<bf16>();
-    p.split_tokens = kSplitTokens, p.splits = batch.splits;
+    p.split_tokens = kSplitTokens, p.splits = batch.splits, p.same_bits = limits_.batch_invariant;
     if (cuda::decode_attention_scratch(p.count, heads, c.head_dim, p.splits) * 4 > attention_partial_.bytes())
       throw std::logic_error("a step with more context splits than there is room for");
     p.partial = attention_partial_.as<float>(), p.counters = attention_counters_.as<int32_t>();
@@ -291,6 +295,16 @@ void CudaModel::upload(const CudaBatch& batch, uint64_t turn, cudaStream_t strea
   copy(index_, sample_index(turn), size_t(batch.sampled) * sizeof(int32_t));
 }
 
+void CudaModel::enqueue_embedding(const CudaBatch& batch, cudaStream_t stream) {
+  cuda::EmbedParams first;
+  first.rows = rows_.as<cuda::Row>(), first.count = batch.rows, first.hidden = int(config_.hidden_size);
+  first.embedding = weights().embedding, first.x = x_.as<bf16>();
+  if (fused(batch.rows))
+    first.norm = weights().layers[0].input_norm, first.scaled = y_.as<bf16>(),
+    first.squares = squares_.as<float>();
+  cuda::embed(first, stream, limits_.early_launch);
+}
+
 void CudaModel::enqueue(const CudaBatch& batch, cudaStream_t stream) {
   const bool early = limits_.early_launch;
   cuda::PrepareParams prepare;
@@ -299,14 +313,7 @@ void CudaModel::enqueue(const CudaBatch& batch, cudaStream_t stream) {
   prepare.last_token = last_token_.as<int32_t>(), prepare.turn = turn_.as<uint32_t>(),
   prepare.count = batch.rows;
   cuda::prepare_rows(prepare, stream);
-  const bool fused_step = fused(batch.rows);
-  cuda::EmbedParams first;
-  first.rows = rows_.as<cuda::Row>(), first.count = batch.rows, first.hidden = int(config_.hidden_size);
-  first.embedding = weights().embedding, first.x = x_.as<bf16>();
-  if (fused_step)
-    first.norm = weights().layers[0].input_norm, first.scaled = y_.as<bf16>(),
-    first.squares = squares_.as<float>();
-  cuda::embed(first, stream, early);
+  enqueue_embedding(batch, stream);
   for (size_t layer = 0; layer < weights().layers.size(); ++layer) enqueue_layer(batch, layer, stream);
   const cuda::GemmParams head = product(batch, kHead, 0);
   if (head.m == 0) return;
@@ -316,7 +323,8 @@ void CudaModel::enqueue(const CudaBatch& batch, cudaStream_t stream) {
     p.index = index_.as<int32_t>(), p.count = batch.sampled, p.hidden = int(config_.hidden_size);
     p.from = y_.as<bf16>(), p.to = sampled_y_.as<bf16>();
     p.rows = rows_.as<cuda::Row>(), p.rows_to = sampled_rows_.as<cuda::Row>();
-    if (fused_step) p.scale = scale_of(squares_, batch.rows), p.squares_to = sampled_squares_.as<float>();
+    if (fused(batch.rows))
+      p.scale = scale_of(squares_, batch.rows), p.squares_to = sampled_squares_.as<float>();
     cuda::gather_rows(p, stream, early);
   }
   sample(batch, head, stream);

@@ -4,18 +4,20 @@
 // A step, for each layer:
 //   QKV product | q/k norm, RoPE, KV write and attention over the pages | output product | gate-up product | down product
 // Up to hopper_rows rows the products are those of kernels/hopper_gemm.h, which have residual, norms and SwiGLU in them (only
-// gate-up may be cuBLASLt's with SwiGLU as a kernel after it), each by the tile that a measurement at the first use of a number
-// of rows found to be fastest. With more rows all are cuBLASLt's, with bias and residual in its epilogue, norms and SwiGLU
-// are kernels.
+// gate-up may be cuBLASLt's with SwiGLU as a kernel after it), each by the tile that measurements at the first use of a number
+// of rows found to be fastest (cuda_choices.cc). With more rows all are cuBLASLt's, with bias and residual in its epilogue,
+// norms and SwiGLU are kernels.
 // Then the LM head on the rows that are sampled, in fp32, and the sampler. Logits go to memory only where sampling truncates or
 // the head is cuBLASLt's.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <compare>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -83,7 +85,7 @@ class CudaModel {
   void flip() { front_ = 1 - front_; }
   int front() const { return front_; }
 
-  // Measures the products of this many rows. The activations are overwritten.
+  // Measures the products of this many rows. The activations are overwritten, no slot's pages are.
   void prepare(const CudaBatch& batch, cudaStream_t stream);
   void enqueue(const CudaBatch& batch, cudaStream_t stream);
   void share_slot(int32_t from, int32_t to, int32_t whole, int32_t copy_from, int32_t copy_to,
@@ -130,10 +132,18 @@ class CudaModel {
     cuda::HopperGemmTile tile;
     int splits = 1;
     bool hopper = false;
+    auto operator<=>(const Choice&) const = default;
   };
   using Key = std::pair<int, int64_t>;  // product, rows
   Choice choice(int which, int64_t rows) const;
-  Choice measure(const CudaBatch& batch, int which, cudaStream_t stream);
+  // The fastest first.
+  std::vector<Choice> candidates(const CudaBatch& batch, int which, cudaStream_t stream);
+  using ChoiceSet = std::array<Choice, kHead>;  // of a layer's products
+  std::vector<ChoiceSet> between_neighbours(const CudaBatch& batch, std::vector<ChoiceSet> sets, float most,
+                                            cudaStream_t stream);
+  void choose(int64_t rows, const ChoiceSet& set);
+  void settle(const CudaBatch& batch, cudaStream_t stream);
+  void fill_trial(const CudaBatch& batch, cudaStream_t stream);
   void prepare_blas(const CudaBatch& batch, int which, cudaStream_t stream);
   cuda::HopperGemmParams hopper(const CudaBatch& batch, int which, size_t layer, const Choice& choice) const;
   cuda::RowScale scale_of(const DeviceMemory& squares, int64_t rows) const;
@@ -141,6 +151,7 @@ class CudaModel {
   void normalise(const CudaBatch& batch, const __nv_bfloat16* weight, cudaStream_t stream);
   void sample(const CudaBatch& batch, const cuda::GemmParams& head, cudaStream_t stream);
   cuda::GemmParams product(const CudaBatch& batch, int which, size_t layer) const;
+  void enqueue_embedding(const CudaBatch& batch, cudaStream_t stream);
   void enqueue_layer(const CudaBatch& batch, size_t layer, cudaStream_t stream);
   void enqueue_attention(const CudaBatch& batch, size_t layer, cudaStream_t stream);
 
@@ -148,14 +159,16 @@ class CudaModel {
   CudaModelLimits limits_;
   cuda::Gemm gemm_;
   int multiprocessors_ = 132;
-  int64_t qkv_width_ = 0, logits_stride_ = 0, table_stride_ = 0, pages_ = 0;
+  int64_t qkv_width_ = 0, logits_stride_ = 0, table_stride_ = 0;
+  int64_t pages_ = 0;  // the last one is no slot's: trials write to it
   std::map<Key, Choice> choices_;
+  std::set<int32_t> settled_;  // rows of which the products were chosen between their neighbours
   DeviceMemory buffers_[2];
   Weights weights_[2];
   int front_ = 0;
   DeviceMemory kv_, table_, cos_sin_, rows_, sampled_rows_, tiles_, index_, x_, y_, squares_, sampled_y_,
       sampled_squares_, qkv_, q_, attention_, gate_up_, h_, logits_, attention_partial_, attention_counters_,
-      pieces_, last_token_, turn_;
+      pieces_, last_token_, turn_, trial_rows_, trial_table_;
   cuda::Row* pinned_rows_ = nullptr;
   cuda::SampledToken* pinned_results_ = nullptr;
   cuda::PrefillTile* pinned_tiles_ = nullptr;

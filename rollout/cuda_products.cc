@@ -1,9 +1,4 @@
-// CudaModel's matrix products: their operands, and which kernel each of them takes for a number of rows.
-#include <algorithm>
-#include <array>
-
-#include "kernels/cuda_check.h"
-#include "kernels/swiglu.h"
+// CudaModel's matrix products: their operands. Which kernel each of them takes is cuda_choices.cc's.
 #include "rollout/cuda_model.h"
 
 namespace cohort {
@@ -46,7 +41,8 @@ cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size
                                          const Choice& choice) const {
   const cuda::GemmParams g = product(batch, which, layer);
   cuda::HopperGemmParams p;
-  p.x = g.x, p.w = g.w, p.m = int(g.m), p.n = int(g.n), p.k = int(g.k), p.splits = choice.splits;
+  p.x = g.x, p.w = g.w, p.m = int(g.m), p.n = int(g.n), p.k = int(g.k), p.splits = choice.splits,
+  p.multiprocessors = multiprocessors_;
   p.out = g.y, p.bias = g.bias;
   const auto before_norm = [&](const bf16* norm) {
     p.kind = cuda::GemmOut::residual;
@@ -78,69 +74,6 @@ cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size
   return p;
 }
 
-// The fastest tile and number of splits, by a few runs over the layers' weights by turns (so that they are not in L2).
-CudaModel::Choice CudaModel::measure(const CudaBatch& batch, int which, cudaStream_t stream) {
-  const cuda::GemmParams g = product(batch, which, 0);
-  const cuda::GemmOut kind = hopper(batch, which, 0, {}).kind;
-  const bool splits = kind == cuda::GemmOut::rows || kind == cuda::GemmOut::residual;
-  Choice best{cuda::hopper_gemm_default(int(g.m)),
-              splits ? cuda::hopper_gemm_splits(int(g.n), int(g.k), multiprocessors_) : 1, true};
-  if (limits_.batch_invariant) {
-    best.tile = cuda::hopper_gemm_default(64);  // one kernel whatever the rows
-    return best;
-  }
-  cudaEvent_t begin, end;
-  CUDA_CHECK(cudaEventCreate(&begin));
-  CUDA_CHECK(cudaEventCreate(&end));
-  // Each a graph of all layers, since launches one by one take the CPU longer than the GPU.
-  const auto time = [&](const Choice& c) {
-    const auto once = [&](size_t layer) {
-      if (which == kHead)
-        cuda::hopper_gemm(hopper(batch, which, 0, c), c.tile, stream, limits_.early_launch);
-      else
-        multiply(batch, which, layer, c, stream);
-    };
-    once(0);
-    cudaGraph_t graph = nullptr;
-    cudaGraphExec_t runnable = nullptr;
-    CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
-    for (size_t layer = 0; layer < (which == kHead ? 3 : weights().layers.size()); ++layer) once(layer);
-    CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
-    CUDA_CHECK(cudaGraphInstantiate(&runnable, graph, 0));
-    CUDA_CHECK(cudaGraphLaunch(runnable, stream));
-    std::array<float, 3> ms;
-    for (float& t : ms) {
-      CUDA_CHECK(cudaEventRecord(begin, stream));
-      CUDA_CHECK(cudaGraphLaunch(runnable, stream));
-      CUDA_CHECK(cudaEventRecord(end, stream));
-      CUDA_CHECK(cudaEventSynchronize(end));
-      CUDA_CHECK(cudaEventElapsedTime(&t, begin, end));
-    }
-    CUDA_CHECK(cudaGraphExecDestroy(runnable));
-    CUDA_CHECK(cudaGraphDestroy(graph));
-    std::sort(ms.begin(), ms.end());
-    return ms[1];
-  };
-  float shortest = 1e30f;
-  const auto consider = [&](const Choice& c) {
-    const float ms = time(c);
-    if (ms < shortest) shortest = ms, best = c;
-  };
-  for (const cuda::HopperGemmTile& tile : cuda::hopper_gemm_tiles(kind)) {
-    if (tile.inputs >= 2 * std::max<int64_t>(g.m, 64)) continue;
-    for (int count :
-         cuda::hopper_gemm_split_choices(tile, kind, int(g.m), int(g.n), int(g.k), multiprocessors_))
-      consider({tile, count, true});
-  }
-  if (which == kGateUp) {
-    prepare_blas(batch, which, stream);
-    consider({{}, 1, false});
-  }
-  CUDA_CHECK(cudaEventDestroy(begin));
-  CUDA_CHECK(cudaEventDestroy(end));
-  return best;
-}
-
 void CudaModel::prepare_blas(const CudaBatch& batch, int which, cudaStream_t stream) {
   std::vector<const bf16*> cold;
   for (size_t i = 0; i < weights().layers.size(); ++i) cold.push_back(product(batch, which, i).w);
@@ -150,17 +83,6 @@ void CudaModel::prepare_blas(const CudaBatch& batch, int which, cudaStream_t str
 CudaModel::Choice CudaModel::choice(int which, int64_t rows) const {
   const auto found = choices_.find({which, rows});
   return found == choices_.end() ? Choice{} : found->second;
-}
-
-void CudaModel::prepare(const CudaBatch& batch, cudaStream_t stream) {
-  for (int which = kQkv; which <= kHead; ++which) {
-    const cuda::GemmParams g = product(batch, which, 0);
-    if (g.m == 0 || choices_.contains({which, g.m})) continue;
-    if (fused(g.m))
-      choices_[{which, g.m}] = measure(batch, which, stream);
-    else
-      prepare_blas(batch, which, stream);
-  }
 }
 
 }  // namespace cohort

@@ -1,11 +1,11 @@
 // Decoding speed of the GPU rollout engine on random weights, beside the memory-bandwidth limit.
 //   usage: rollout_bench [--model 135m|0.5b|1.5b] [--batch N[,N…]] [--prompt N] [--new N] [--runs N] [--hopper-rows N] [--invariant] [--no-graphs]
-//                        [--no-early] [--sync] [--top-p P] [--profile] [--groups G] [--ahead N] [--one-by-one]
+//                        [--no-early] [--sync] [--top-p P] [--profile] [--groups G] [--ahead N] [--one-by-one] [--choices]
 //
 // All sequences have different prompts and end by length. Two figures: tokens/s of the whole run, prefill included, and of
 // decoding alone (median time of the steps in which all sequences run). The limit: every weight and every sequence's KV read
 // once a step, at the bandwidth of a device-to-device copy measured here. --profile: one decode step between
-// cudaProfilerStart and Stop, for ncu --profile-from-start off.
+// cudaProfilerStart and Stop, for ncu --profile-from-start off. --choices: which kernels the products take, on stderr.
 //
 // --groups G: what reinforcement learning asks for instead. Groups of G completions share a prompt, each completion ends by a
 // stop token (one token in 125 is one) or at --new tokens, and new groups come as places become free, --ahead sequences ahead
@@ -25,6 +25,7 @@
 #include "kernels/cuda_check.h"
 #include "rollout/engine.h"
 #include "tests/bench/qwen_shapes.h"
+#include "transport/base/log.h"
 
 namespace cohort {
 namespace {
@@ -283,6 +284,8 @@ Flags flags_of(int argc, char** argv) {
       f.sync = true;
     else if (name == "--profile")
       f.profile = true;
+    else if (name == "--choices")
+      log::init("rollout_bench", "", log::Level::debug);
     else if (name == "--invariant")
       f.invariant = true;
     else

@@ -104,6 +104,9 @@ TEST(GpuAttention, Decode) {
       p.rows = device_rows.up(), p.qkv = qkv.up(), p.rope = rope.up(), p.kv = cache.up(), p.out = out.up();
       p.partial = partial.up(), p.counters = counters.up();
       decode_attention(p, nullptr, false);
+      const auto quick = out.down();
+      p.same_bits = true;  // from here on
+      decode_attention(p, nullptr, false);
       const auto first = out.down();
       decode_attention(p, nullptr,
                        true);  // the same again: the new token is written twice, the counters were left zero
@@ -112,6 +115,8 @@ TEST(GpuAttention, Decode) {
       want.out = expected.data();
       decode_attention_reference(want);
       EXPECT_LT(distance(first, expected), 2 * kBf16)
+          << shape.heads << "/" << shape.kv_heads << " of " << shape.d << " splits " << splits;
+      EXPECT_LT(distance(quick, expected), 2 * kBf16)
           << shape.heads << "/" << shape.kv_heads << " of " << shape.d << " splits " << splits;
       EXPECT_EQ(distance(out.down(), first), 0);
       for (int32_t c : counters.down()) EXPECT_EQ(c, 0);

@@ -176,5 +176,6 @@ void bench_prefill_attention(Clock& clock);
 void bench_rows(Clock& clock);  // norms, embedding, rotation and write, SwiGLU
 void bench_sampler(Clock& clock);
 void bench_products(Clock& clock, bool each);  // each: a line for every tile
+void bench_launches(Clock& clock);
 
 }  // namespace cohort::bench

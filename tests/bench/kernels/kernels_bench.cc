@@ -1,7 +1,7 @@
 // Every kernel of a step at the shapes of Qwen2.5-0.5B and 1.5B: time, achieved bandwidth or arithmetic, and FlashInfer's beside
 // it where the build has it (fetch_flashinfer, then configure again).
-//   usage: kernels_bench [decode] [prefill] [rows] [sampler] [products | tiles]      all without arguments; tiles:
-//   the products with a line for every tile
+//   usage: kernels_bench [decode] [prefill] [rows] [sampler] [products | tiles] [launches]      all without arguments;
+//   tiles: the products with a line for every tile
 //
 // A figure is the median of seven replays of a graph of launches over data that L2 does not hold (except the kernels between
 // products, whose data comes out of L2 in a step too). "one after the other / overlapping": without and with programmatic
@@ -30,16 +30,19 @@ int main(int argc, char** argv) {
   using namespace cohort::bench;
   return cohort::run_main("kernels_bench", [&] {
     std::set<std::string> wanted(argv + 1, argv + argc);
-    const std::set<std::string> known = {"decode", "prefill", "rows", "sampler", "products", "tiles"};
+    const std::set<std::string> known = {"decode",   "prefill", "rows",    "sampler",
+                                         "products", "tiles",   "launches"};
     for (const std::string& w : wanted)
       if (!known.contains(w))
-        cohort::fail_usage("unknown argument {}: decode, prefill, rows, sampler, products or tiles", w);
-    if (wanted.empty()) wanted = {"decode", "prefill", "rows", "sampler", "products"};
+        cohort::fail_usage("unknown argument {}: decode, prefill, rows, sampler, products, tiles or launches",
+                           w);
+    if (wanted.empty()) wanted = {"decode", "prefill", "rows", "sampler", "products", "launches"};
     Clock clock;
     cudaDeviceProp device;
     CUDA_CHECK(cudaGetDeviceProperties(&device, 0));
     fmt::print("{}; device-to-device copy {:.2f} TB/s\n\n", device.name, copy_bandwidth(clock));
-    if (wanted.size() > 1 || !(wanted.contains("products") || wanted.contains("tiles")))
+    if (wanted.contains("decode") || wanted.contains("prefill") || wanted.contains("rows") ||
+        wanted.contains("sampler"))
       fmt::print(
           "| kernel | shape | µs, one after the other / overlapping (lowest–highest) | rate | peer, µs | its "
           "rate | its time "
@@ -51,6 +54,7 @@ int main(int argc, char** argv) {
     fmt::print("\n");
     if (wanted.contains("products") || wanted.contains("tiles"))
       bench_products(clock, wanted.contains("tiles"));
+    if (wanted.contains("launches")) bench_launches(clock);
     return 0;
   });
 }
