@@ -4,8 +4,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <array>
 
+#include "reward/code/c_tokens.h"
 #include "reward/code/c_types.h"
 #include "reward/code/native_tests.h"
 #include "reward/code/symbols.h"
@@ -22,14 +22,6 @@ namespace {
 // Around what is ours: at -O2 it takes the compiler twice as long as most tests do.
 constexpr std::string_view kQuick = "#pragma GCC push_options\n#pragma GCC optimize(\"Og\")\n";
 constexpr std::string_view kAsBefore = "#pragma GCC pop_options\n";
-
-// Why tests ended without a verdict: WORD_refuse(index) in c_memory.inc is signal 34 + index.
-constexpr std::array kRefusals = {
-    "an argument points to memory whose extent is not known",
-    "its types have other sizes than their text says",
-    "its tests give it too much memory",
-};
-constexpr int kFirstRefusal = 34;
 
 // Names of ours begin with WORD_, or with @ in what also holds words of the program: c_types.h lets no @ through.
 std::string with_word(std::string_view text, const std::string& word, std::string_view mark = "WORD_") {
@@ -236,25 +228,15 @@ ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, c
   if (!interface.names.empty())
     arguments.push_back("-no-pie");  // its variables' addresses are known before it runs
   const Compiled served = toolchain.compile(c, c_server(program, interface, word), {}, arguments, cancelled);
-  if (!served.ok()) {
-    if (!cannot_be_apart(served, "boundary:")) return {{}, served.refused.reason, served};
-    return {{}, "one of its functions cannot be called from another process", {}};
-  }
+  if (!served.ok())
+    return end_not_compiled(served,
+                            "boundary:", "one of its functions cannot be called from another process");
   arguments = script_arguments(toolchain, c, !interface.names.empty(), cancelled);
   for (const std::string& name : interface.names)
     if (const auto at = symbol_address(served.program.content, name))
       arguments.push_back(fmt::format("-Wl,--defsym={}={:#x}", name, *at));
   const Compiled asks = toolchain.compile(c, c_script(interface, tests, word), {}, arguments, cancelled);
-  if (!asks.ok()) {
-    if (!cannot_be_apart(asks, "")) return {{}, asks.refused.reason, asks};
-    return {{}, "its tests do not compile without it: " + asks.refused.reason, {}};
-  }
-  TestResult result = judge_apart(toolchain, c, served, asks, limits, cancelled);
-  for (size_t i = 0; i < kRefusals.size(); ++i)
-    if (contains(result.judged.reason, fmt::format("ended by signal {} (", kFirstRefusal + i)) &&
-        result.judged.kind == VerdictKind::failed)
-      return {{}, kRefusals[i], {}};
-  return {std::move(result), "", {}};
+  return end_of_pair(toolchain, c, served, asks, "", limits, cancelled);
 }
 
 }  // namespace cohort::code

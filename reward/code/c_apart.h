@@ -12,11 +12,11 @@
 #include <string>
 #include <string_view>
 
-#include "reward/code/cpp_apart.h"
+#include "reward/code/apart.h"
 
 namespace cohort::code {
 
-// As run_cpp_apart. `word`: letters and digits that no program can know.
+// `word`: letters and digits that no program can know.
 ApartOutcome run_c_apart(const Toolchain& toolchain, std::string_view program, const TestSet& set,
                          std::string_view tests, const std::string& word, const sandbox::Limits& limits,
                          const std::atomic<bool>& cancelled);

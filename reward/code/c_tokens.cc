@@ -78,6 +78,12 @@ size_t skip(const std::vector<Token>& all, size_t i) {
   return i;
 }
 
+bool mentions(std::string_view text, std::string_view word) {
+  for (const Token& token : tokens_of(text))
+    if (token.kind == Token::word && of(text, token) == word) return true;
+  return false;
+}
+
 bool defines_function(std::string_view text, const std::vector<Token>& all, size_t i) {
   const size_t open = skip(all, i + 1);
   if (open == all.size() || text[all[open].begin] != '(') return false;

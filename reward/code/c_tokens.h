@@ -20,6 +20,8 @@ std::string_view of(std::string_view text, const Token& token);
 size_t behind_bracket(std::string_view text, const std::vector<Token>& all, size_t open);
 // The first from `i` on that is not skipped, or the end.
 size_t skip(const std::vector<Token>& all, size_t i);
+// Whether `word` is one of the text's.
+bool mentions(std::string_view text, std::string_view word);
 // Whether the word `i` is a function's name with its parameters and body, or label, behind it.
 bool defines_function(std::string_view text, const std::vector<Token>& all, size_t i);
 

@@ -2,87 +2,34 @@
 
 #include <algorithm>
 
-#include "reward/code/c_tokens.h"
-#include "reward/record.h"
+#include "reward/code/cpp_function.h"
+#include "reward/code/cpp_tokens.h"
 
 namespace cohort::code {
 namespace {
 
-class Reader {
+class Reader : CppTokens {
  public:
-  explicit Reader(std::string_view text) : text_(text) {
-    const std::vector<Token> all = tokens_of(text);
-    for (size_t i = 0; i < all.size(); ++i) {
-      if (all[i].kind == Token::skipped) continue;
-      if (of(text, all[i]) == "#") {
-        i = directive(all, i);
-        continue;
-      }
-      t_.push_back(all[i]);
-    }
-  }
+  explicit Reader(std::string_view text) : CppTokens(text) { found_.macros = std::move(macros); }
 
   CppDeclarations read() {
-    scope(0, t_.size(), "", -1);
+    scope(0, size(), "", -1);
     return std::move(found_);
   }
 
  private:
-  // --- tokens
-  std::string_view at(size_t i) const { return i < t_.size() ? of(text_, t_[i]) : std::string_view(); }
-  bool is(size_t i, std::string_view what) const { return at(i) == what; }
-  bool word(size_t i) const {
-    return i < t_.size() && t_[i].kind == Token::word && !(at(i)[0] >= '0' && at(i)[0] <= '9');
-  }
-  bool twice(size_t i, char c) const {
-    return i + 1 < t_.size() && at(i)[0] == c && at(i + 1)[0] == c && t_[i].end == t_[i + 1].begin;
-  }
-  std::string words(size_t from, size_t end) const {
-    return from < end ? std::string(text_.substr(t_[from].begin, t_[end - 1].end - t_[from].begin)) : "";
-  }
-  size_t behind(size_t open) const { return behind_bracket(text_, t_, open); }
-  // behind the > of the < at `i`, or `i` where it is none of a template's
-  size_t behind_angle(size_t i) const {
-    int depth = 0;
-    for (size_t k = i; k < t_.size(); ++k) {
-      if (is(k, "<")) ++depth;
-      if (is(k, ">") && !(k > 0 && is(k - 1, "-")) && --depth == 0) return k + 1;
-      if (is(k, "(") || is(k, "[") || is(k, "{")) k = behind(k) - 1;
-      if (is(k, ";") || is(k, "}")) return i;
-    }
-    return i;
-  }
-  size_t behind_semicolon(size_t i, size_t end) const {
-    for (; i < end; ++i) {
-      if (is(i, ";")) return i + 1;
-      if (is(i, "(") || is(i, "[") || is(i, "{")) i = behind(i) - 1;
-    }
-    return end;
-  }
+  // The class of that index, null for -1.
+  CppClass* class_at(int k) { return k < 0 ? nullptr : &found_.classes[static_cast<size_t>(k)]; }
 
-  size_t directive(const std::vector<Token>& all, size_t i) {
-    const size_t line = all[i].begin;
-    size_t end = line;
-    while (end < text_.size() && (text_[end] != '\n' || text_[end - 1] == '\\')) ++end;
-    std::string_view rest = trim(text_.substr(line + 1, end - line - 1));
-    if (rest.starts_with("define")) {
-      rest = trim(rest.substr(6));
-      size_t n = 0;
-      while (n < rest.size() && (isalnum(static_cast<unsigned char>(rest[n])) || rest[n] == '_')) ++n;
-      const bool call = n < rest.size() && rest[n] == '(';
-      found_.macros.emplace_back(rest.substr(0, n), call ? "(" : std::string(trim(rest.substr(n))));
-    }
-    while (i + 1 < all.size() && all[i + 1].begin < end) ++i;
-    return i;
-  }
-
-  // --- declarations
   void scope(size_t i, size_t end, const std::string& path, int owner) {
-    open_ = owner < 0 || found_.classes[static_cast<size_t>(owner)].is_struct;
+    if (depth_ == kDeepest) return;
+    ++depth_;
+    open_ = owner < 0 || class_at(owner)->is_struct;
     while (i < end) {
       const size_t next = statement(i, end, path, owner);
       i = std::max(next, i + 1);
     }
+    --depth_;
   }
 
   size_t statement(size_t i, size_t end, const std::string& path, int owner) {
@@ -93,7 +40,7 @@ class Reader {
     }
     if (is(i, "inline") && is(i + 1, "namespace")) ++i;
     if (is(i, "namespace")) return a_namespace(i + 1, end, path);
-    if (is(i, "extern") && i + 2 < end && t_[i + 1].kind == Token::literal && is(i + 2, "{")) {
+    if (is(i, "extern") && i + 2 < end && literal(i + 1) && is(i + 2, "{")) {
       scope(i + 3, behind(i + 2) - 1, path, owner);
       return behind(i + 2);
     }
@@ -149,24 +96,6 @@ class Reader {
     if (last > i && word(last) && !has_body(i, end)) found_.aliases.push_back({path, std::string(at(last))});
   }
 
-  // Whether a { comes before ; ( = : `struct X* f() {` has none.
-  bool has_body(size_t i, size_t end) const {
-    for (; i < end; ++i) {
-      if (is(i, "{")) return true;
-      if (is(i, "<")) {
-        const size_t angle = behind_angle(i);
-        if (angle > i) i = angle - 1;
-      }
-      if (is(i, ";") || is(i, "=") || is(i, "*") || is(i, "&")) return false;
-      if (is(i, "(")) {
-        if (i == 0 || !is(i - 1, "__attribute__")) return false;
-        i = behind(i) - 1;
-      }
-      if (is(i, "[")) i = behind(i) - 1;
-    }
-    return false;
-  }
-
   size_t an_enum(size_t i, size_t end, const std::string& path, int owner) {
     CppEnum e;
     e.scope = path, e.owner = owner;
@@ -215,7 +144,7 @@ class Reader {
     const size_t close = behind(i) - 1;
     const bool open = open_;
     if (c.name.empty()) {  // anonymous: its members are the other's
-      if (owner >= 0) found_.classes[static_cast<size_t>(owner)].odd = true;
+      if (owner >= 0) class_at(owner)->odd = true;
       return behind_semicolon(close, end);
     }
     const std::string inner = path + c.name + "::";
@@ -250,7 +179,7 @@ class Reader {
         f.is_static |= is(k, "static");
         f.is_friend |= is(k, "friend");
         f.is_explicit |= is(k, "explicit");
-        if (is(k, "virtual") && owner >= 0) found_.classes[static_cast<size_t>(owner)].is_virtual = true;
+        if (is(k, "virtual") && owner >= 0) class_at(owner)->is_virtual = true;
         if (k == from) from = k + 1;
         continue;
       }
@@ -260,11 +189,8 @@ class Reader {
       }
       if (is(k, "operator")) return a_function(f, from, k, end, path, owner);
       if (is(k, "~")) {
-        if (owner >= 0) {
-          CppClass& c = found_.classes[static_cast<size_t>(owner)];
-          size_t last = behind_bracket(text_, t_, k + 2);
-          if (!(is(last, "=") && is(last + 1, "default"))) c.destructor = true;
-        }
+        const size_t last = behind(k + 2);
+        if (owner >= 0 && !(is(last, "=") && is(last + 1, "default"))) class_at(owner)->destructor = true;
         return behind_function(k, end);
       }
       if (is(k, "<") && k > i && word(k - 1)) {
@@ -274,9 +200,7 @@ class Reader {
       }
       if (is(k, "(")) {
         if (k > i && word(k - 1)) return a_function(f, from, k - 1, end, path, owner);
-        if (owner >= 0)
-          found_.classes[static_cast<size_t>(owner)].odd =
-              !f.is_static || found_.classes[static_cast<size_t>(owner)].odd;
+        if (owner >= 0 && !f.is_static) class_at(owner)->odd = true;
         return behind_semicolon(k, end);
       }
       if (is(k, "=") || is(k, ";") || is(k, "{") || is(k, "[") || is(k, ",") ||
@@ -286,170 +210,39 @@ class Reader {
     return variables(i, end, path, owner);
   }
 
-  size_t behind_function(size_t i, size_t end) const {
-    for (; i < end; ++i) {
-      if (is(i, ";")) return i + 1;
-      if (is(i, "{")) return behind(i);
-      if (is(i, "(") || is(i, "[")) i = behind(i) - 1;
-    }
-    return end;
-  }
-
   // `from`: its result's type, `n` its name or the word operator
-  size_t a_function(CppFunction& f, size_t from, size_t n, size_t end, const std::string& path, int owner) {
-    size_t open = n + 1;
-    if (is(n, "operator")) {
-      if (is(n + 1, "(") && is(n + 2, ")"))
-        open = n + 3;
-      else
-        while (open < end && !is(open, "(")) ++open;
-      f.name = "operator";
-      const std::string sign = words(n + 1, open);
-      if (!sign.empty() && (isalpha(static_cast<unsigned char>(sign[0])) || sign[0] == '_')) f.name += " ";
-      f.name += sign;
-    } else {
-      f.name = at(n);
-    }
-    if (open >= end) return end;
-    const size_t close = behind(open);
-    CppClass* c = owner >= 0 ? &found_.classes[static_cast<size_t>(owner)] : nullptr;
-    const bool qualified = n > 1 && twice(n - 2, ':');
-    f.result = words(from, n);
-    f.constructor = c && f.name == c->name && f.result.empty();
-    size_t from_parameter = open + 1;
-    for (size_t k = open + 1; k < close; ++k) {
-      if (is(k, "<") && word(k - 1))
-        k = std::max(behind_angle(k), k + 1) - 1;
-      else if (is(k, "(") || is(k, "[") || is(k, "{"))
-        k = behind(k) - 1;
-      if ((is(k, ",") || k + 1 == close) && k > from_parameter)
-        f.parameters.push_back(parameter(from_parameter, k));
-      if (is(k, ",")) from_parameter = k + 1;
-    }
-    if (f.parameters.size() == 1 && f.parameters[0].text == "void") f.parameters.clear();
-    size_t k = close, body = 0;
-    bool gone = false;
-    f.only_sets = f.constructor;
-    while (k < end) {
-      if (is(k, "const") || is(k, "&"))
-        f.tail += " " + std::string(at(k)), ++k;
-      else if (is(k, "noexcept"))
-        k = is(k + 1, "(") ? behind(k + 1) : k + 1;
-      else if (is(k, "override") || is(k, "final") || is(k, "try") || is(k, "constexpr") || is(k, "volatile"))
-        ++k;
-      else if (is(k, "["))
-        k = behind(k);
-      else if (is(k, "-") && is(k + 1, ">")) {
-        const size_t r = k + 2;
-        for (k = r; k < end && !is(k, "{") && !is(k, ";") && !is(k, "=");) k = is(k, "(") ? behind(k) : k + 1;
-        f.result = words(r, k);
-      } else if (is(k, "=")) {
-        f.is_default = is(k + 1, "default");
-        gone = is(k + 1, "delete");
-        if (is(k + 1, "0") && c) c->is_virtual = true;
-        k = behind_semicolon(k, end);
-        break;
-      } else if (is(k, ":")) {
-        for (++k; k < end && !is(k, "{");) {
-          const std::string name(at(k));
-          if (is(++k, "<")) k = std::max(behind_angle(k), k + 1);
-          if (!is(k, "(") && !is(k, "{")) break;
-          const size_t value_end = behind(k);
-          f.sets.emplace_back(name, words(k + 1, value_end - 1));
-          k = value_end;
-          if (is(k, ","))
-            ++k;
-          else
-            break;
-        }
-        if (!is(k, "{")) f.only_sets = false;
-        if (!is(k, "{") && !is(k, "try")) {
-          k = behind_function(k, end);
-          break;
-        }
-      } else if (is(k, "{")) {
-        body = k;
-        k = behind(k);
-        f.body = words(body, k);
-        if (k - body > 2) f.only_sets = f.only_sets && body_sets(body + 1, k - 1, f);
-        break;
-      } else if (is(k, ";")) {
-        f.only_sets = false;
-        ++k;
-        break;
-      } else {
-        k = behind_function(k, end);
-        break;
-      }
-    }
-    if (c && f.constructor) {
-      const bool of_itself = f.parameters.size() == 1 && !f.parameters[0].name.empty() &&
-                             f.parameters[0].text.find(f.name) != std::string::npos &&
-                             f.parameters[0].text.find('&') != std::string::npos &&
-                             f.parameters[0].text.find('<') == std::string::npos;
-      const bool unnamed = f.parameters.size() == 1 &&
-                           f.parameters[0].text.find(f.name) != std::string::npos &&
-                           f.parameters[0].text.find('&') != std::string::npos &&
-                           f.parameters[0].text.find('<') == std::string::npos;
-      if (of_itself || unnamed) {
-        c->copies = c->copies || !f.is_default;
-        return k;
-      }
+  size_t a_function(const CppFunction& start, size_t from, size_t n, size_t end, const std::string& path,
+                    int owner) {
+    CppClass* c = class_at(owner);
+    auto read = read_cpp_function(*this, start, from, n, end, c ? c->name : "");
+    if (!read) return end;
+    CppFunction& f = read->f;
+    if (c && read->pure) c->is_virtual = true;
+    if (c && f.constructor && takes_itself(f)) {
+      c->copies = c->copies || !f.is_default;
+      return read->end;
     }
     if (c && f.name == "operator=") c->copies = c->copies || !f.is_default;
-    if (gone || qualified) return k;
+    const bool qualified = n > 1 && twice(n - 2, ':');
+    if (read->deleted || qualified) return read->end;
     if (f.is_friend) {
-      CppFunction free = f;
-      const CppClass* outer = c;
-      while (outer && outer->owner >= 0) outer = &found_.classes[static_cast<size_t>(outer->owner)];
-      free.scope = outer ? outer->scope : path;
-      free.open = true;
-      if (free.name.starts_with("operator") && !free.is_template) found_.functions.push_back(std::move(free));
-      return k;
-    }
-    if (c) {
+      while (c && c->owner >= 0) c = class_at(c->owner);
+      f.scope = c ? c->scope : path;
+      f.open = true;
+      if (f.name.starts_with("operator") && !f.is_template) found_.functions.push_back(std::move(f));
+    } else if (c) {
       if (!f.constructor || !f.is_template) c->functions.push_back(std::move(f));
-    } else if (body > 0 || f.is_default) {
+    } else if (read->has_body || f.is_default) {
       found_.functions.push_back(std::move(f));
-    } else if (!f.is_template) {
-      forward_.push_back(std::move(f));
     }
-    return k;
+    return read->end;
   }
 
-  // A body of `field = value;` alone.
-  bool body_sets(size_t i, size_t end, CppFunction& f) const {
-    while (i < end) {
-      if (is(i, "this") && is(i + 1, "-") && is(i + 2, ">")) i += 3;
-      if (!word(i) || !is(i + 1, "=")) return false;
-      const std::string name(at(i));
-      const size_t stop = behind_semicolon(i, end) - 1;
-      if (!is(stop, ";") || stop < i + 3) return false;
-      std::string value = words(i + 2, stop);
-      if (is(stop - 1, ")") && is(stop - 2, "(") && is(stop - 3, ">")) value.clear();  // vector<T>()
-      std::erase_if(f.sets, [&](const auto& set) { return set.first == name; });
-      f.sets.emplace_back(name, value);
-      i = stop + 1;
-    }
-    return true;
-  }
-
-  CppParameter parameter(size_t i, size_t end) const {
-    CppParameter p;
-    size_t last = i;
-    for (; last < end && !is(last, "="); ++last) {
-      if (is(last, "<") && last > i && word(last - 1)) last = std::max(behind_angle(last), last + 1) - 1;
-      if (is(last, "(") || is(last, "[")) last = behind(last) - 1;
-    }
-    p.text = words(i, last);
-    if (is(last, "=") && last < end) p.fallback = words(last + 1, end);
-    size_t n = last;
-    while (n > i && is(n - 1, "]")) {
-      do --n;
-      while (n > i && !is(n, "["));
-    }
-    if (n > i + 1 && word(n - 1) && !is(n - 2, ":")) p.name = at(n - 1);
-    return p;
+  // A constructor that copies or moves.
+  static bool takes_itself(const CppFunction& f) {
+    if (f.parameters.size() != 1) return false;
+    const std::string& text = f.parameters[0].text;
+    return text.find(f.name) != text.npos && text.find('&') != text.npos && text.find('<') == text.npos;
   }
 
   size_t variables(size_t i, size_t end, const std::string& path, int owner) {
@@ -457,7 +250,7 @@ class Reader {
     bool is_static = false;
     std::string name;
     size_t name_at = i;
-    CppClass* c = owner >= 0 ? &found_.classes[static_cast<size_t>(owner)] : nullptr;
+    CppClass* c = class_at(owner);
     auto add = [&](const std::string& fallback) {
       if (name.empty()) return;
       if (c && !is_static)
@@ -498,11 +291,10 @@ class Reader {
     return last;
   }
 
-  const std::string_view text_;
-  std::vector<Token> t_;
+  static constexpr int kDeepest = 100;  // one in another
   CppDeclarations found_;
-  std::vector<CppFunction> forward_;
   bool open_ = true;
+  int depth_ = 0;
 };
 
 }  // namespace

@@ -30,16 +30,11 @@ constexpr std::array kLibrary = {
 // Of C++'s, which in one process are found by more than their names.
 constexpr std::array kAlgorithms = {"equal", "mismatch", "is_permutation", "is_sorted", "count", "all_of"};
 
-// Which of `names` a program defines outside of classes and functions, as function or macro, and its tests use.
+// Why a program fails that defines one of `names` outside of classes and functions, as function or macro, and its tests use it.
 template <size_t N>
-std::string_view defined_and_used(const std::array<const char*, N>& names, std::string_view program,
-                                  std::string_view tests, std::string_view entry_point) {
+std::optional<std::string> defines_one(const std::array<const char*, N>& names, std::string_view program,
+                                       std::string_view tests, std::string_view entry_point) {
   const std::vector<Token> all = tokens_of(program);
-  auto used_by_tests = [&](std::string_view name) {
-    for (const Token& token : tokens_of(tests))
-      if (token.kind == Token::word && of(tests, token) == name) return true;
-    return false;
-  };
   std::vector<bool> inside;  // by open brace: of something else than a namespace
   size_t before = all.size(), before_that = all.size();
   for (size_t i = 0; i < all.size(); ++i) {
@@ -53,11 +48,11 @@ std::string_view defined_and_used(const std::array<const char*, N>& names, std::
                        !is(before_that, "extern"));
     if (word == "}" && !inside.empty()) inside.pop_back();
     const bool name = all[i].kind == Token::word && word != entry_point &&
-                      std::find(names.begin(), names.end(), word) != names.end() && used_by_tests(word);
-    const bool outside = std::find(inside.begin(), inside.end(), true) == inside.end();
-    const size_t next = skip(all, i + 1);
-    if (name && (is(before, "define") || (outside && is(next, "(") && defines_function(program, all, i))))
-      return word;
+                      std::find(names.begin(), names.end(), word) != names.end() && mentions(tests, word);
+    auto outside = [&] { return std::find(inside.begin(), inside.end(), true) == inside.end(); };
+    if (name && (is(before, "define") ||
+                 (outside() && is(skip(all, i + 1), "(") && defines_function(program, all, i))))
+      return fmt::format("defines {}, with which its tests compare", word);
     before_that = std::exchange(before, i);
   }
   return {};
@@ -249,15 +244,12 @@ bool of_c_library(std::string_view function) {
 
 std::optional<std::string> defines_library(std::string_view program, std::string_view tests,
                                            std::string_view entry_point) {
-  const std::string_view name = defined_and_used(kLibrary, program, tests, entry_point);
-  if (name.empty()) return {};
-  return fmt::format("defines {}, with which its tests compare", name);
+  return defines_one(kLibrary, program, tests, entry_point);
 }
 
 std::optional<std::string> refuse_native(std::string_view program, std::string_view tests,
                                          std::string_view entry_point) {
-  if (const auto name = defined_and_used(kAlgorithms, program, tests, entry_point); !name.empty())
-    return fmt::format("defines {}, with which its tests compare", name);
+  if (auto why = defines_one(kAlgorithms, program, tests, entry_point)) return why;
   const std::vector<Token> all = tokens_of(program);
   std::string_view before;
   for (size_t i = 0; i < all.size(); ++i) {

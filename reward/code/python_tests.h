@@ -15,7 +15,6 @@ struct TestResult {
   sandbox::Outcome outcome;      // of the candidate
   std::string difference_shown;  // the beginning of what it answered, for the evidence
   bool in_process = false;       // tests and candidate shared a process
-  bool not_copied = false;       // native tests apart: they gave the candidate what no other process can have
 };
 
 // One call: the arguments go in, the result comes out and is compared here.

@@ -410,6 +410,8 @@ static inline __attribute__((noinline)) const node * f(list l, ll n, const char 
     EXPECT_THAT(read(macro + std::string("\nint f(int x) { return x; }"), {"f"}, use).refused,
                 HasSubstr("no constant"))
         << macro;
+  for (const char* nothing : {"struct;", "enum; union;", "static struct;", "const;", "typedef;"})
+    EXPECT_EQ(read(nothing + std::string("int f(int x) { return x; }"), {"f"}, use).refused, "") << nothing;
   for (const char* odd :
        {"f(int x) { return x; }", "int f(x) int x; { return x; }", "int f(int x, ...) { return x; }",
         "__typeof__(1) f(int x) { return x; }", "#define f(x) g(x)\n", "int f(int x", "", "}{", "int f("})

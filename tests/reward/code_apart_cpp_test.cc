@@ -340,6 +340,47 @@ TEST(CodeApartCpp, WhatStaysBesideItsTestsSaysWhy) {
   }
 }
 
+// A program can have a binary say anything of its items: no text of it gets into the tests' source, and none ends the grader.
+TEST(CodeApartCpp, ABinaryThatLiesIsReadWithCare) {
+  const char* program = R"(
+namespace ns { enum class Colour { red, green }; struct Point { int x, y; int sum() const { return x + y; } }; }
+struct Stack { Stack(int* a); ~Stack(); int size = 0; void push(int); operator bool() const; static int made(); enum Kind { one }; };
+struct Odd : std::exception { };
+using Number = long;
+const int limit = 3;
+int f(int* a, ns::Point p = {}, int n = 1) { return n; }
+)";
+  const char* tests =
+      "int main() { Stack s(0); s.push(Stack::made()); if (s) s.size = f(0, ns::Point{1, 2}); limit; "
+      "Number n; ns::Colour c; p.sum(); p.x; }";
+  const std::vector<std::string> types = {"void()",
+                                          "int(int)",
+                                          "int&(S&)",
+                                          "int(*())[3]",
+                                          "cohort_w::types<>",
+                                          "cohort_w::types<int>",
+                                          "cohort_w::types<int, evil>",
+                                          "void(evil)",
+                                          "int(int*, ns::Point)",
+                                          "evil(int)",
+                                          "()",
+                                          "types<",
+                                          "int(const Stack&)"};
+  for (const std::string& type : types)
+    for (const char* values : {"", "true", "1", "2", "true, true", "evil", "1, 2, 3"})
+      for (size_t odd = 0; odd < 40; ++odd) {  // one item unlike the others
+        code::CppSurface surface(program, tests, "f", "w");
+        std::string binary;
+        for (size_t i = 0; i < 40; ++i)
+          binary += "cohort_w::shape() [with int N = " + std::to_string(i) +
+                    "; F = " + (i == odd ? type : "cohort_w::types<int, int>") + "; auto ...V = {" +
+                    (i == odd ? values : "1") + "}]" + '\0';
+        const auto stubs = surface.stubs(binary);
+        ASSERT_TRUE(stubs);
+        EXPECT_EQ(stubs->find("evil"), std::string::npos) << *stubs;
+      }
+}
+
 TEST(CodeApartCpp, ShapesAreReadAsTheCompilerSaysThem) {
   auto read = [](const std::string& text) -> std::string {
     const auto shape = code::read_shape(text);

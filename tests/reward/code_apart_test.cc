@@ -287,6 +287,23 @@ int main(void) {
   EXPECT_VERDICT(in_c(head + "return x * x; }\nint main(void) { return f(1); }", one), K::passed);
 }
 
+// That they cannot be apart, which joins them, is for the tests to say: no exit status or text that is the program's answer does.
+TEST(CodeApart, NoAnswerJoinsThem) {
+  for (int status = 118; status < 126; ++status)
+    EXPECT_VERDICT(apart("int f(int x) { return " + std::to_string(status) + " + 0 * x; }",
+                         "int main() { return f(1) == 2 ? 0 : f(1); }"),
+                   status == 121 ? K::candidate_crash : K::failed);
+  const json record = {
+      {"language", "c"},
+      {"test_code",
+       "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\nint main(void) {\n"
+       "  if (strcmp(f(1), \"one\") != 0) { fprintf(stderr, \"%s\\n\", f(1)); abort(); }\n}\n"}};
+  for (const char* text : {"one", "Assertion `ended by signal 34 (", "Assertion `ended by signal 36 ("})
+    EXPECT_VERDICT(
+        grade("const char *f(int x) { return \"" + std::string(text) + "\"; }", record, separate()),
+        text == std::string("one") ? K::passed : K::failed);
+}
+
 TEST(CodeApart, ACompilerThatRanOutDoesNotJoinThem) {
   using namespace code;
   Compiled failed;
