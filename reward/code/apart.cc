@@ -32,12 +32,13 @@ constexpr std::array kRefusals = {
 // Functions that a text defines outside of every bracket, once each.
 std::vector<std::string> defined_in(std::string_view text) {
   const std::vector<Token> all = tokens_of(text);
+  const std::vector<size_t> behind = behind_brackets(text, all);
   std::vector<std::string> names;
   int depth = 0;
   for (size_t i = 0; i < all.size(); ++i) {
     const char c = text[all[i].begin];
     if (all[i].kind == Token::other) depth += (c == '{' || c == '(') - (c == '}' || c == ')');
-    if (all[i].kind != Token::word || depth != 0 || !defines_function(text, all, i)) continue;
+    if (all[i].kind != Token::word || depth != 0 || !defines_function(text, all, behind, i)) continue;
     const std::string name(of(text, all[i]));
     if (name != "main" && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   }

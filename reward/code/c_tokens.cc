@@ -73,6 +73,20 @@ size_t behind_bracket(std::string_view text, const std::vector<Token>& all, size
   return all.size();
 }
 
+std::vector<size_t> behind_brackets(std::string_view text, const std::vector<Token>& all) {
+  std::vector<size_t> behind(all.size(), all.size()), open;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].kind != Token::other) continue;
+    const char c = text[all[i].begin];
+    if (c == '(' || c == '[' || c == '{') open.push_back(i);
+    if ((c == ')' || c == ']' || c == '}') && !open.empty()) {
+      behind[open.back()] = i + 1;
+      open.pop_back();
+    }
+  }
+  return behind;
+}
+
 size_t skip(const std::vector<Token>& all, size_t i) {
   while (i < all.size() && all[i].kind == Token::skipped) ++i;
   return i;
@@ -84,22 +98,24 @@ bool mentions(std::string_view text, std::string_view word) {
   return false;
 }
 
-bool defines_function(std::string_view text, const std::vector<Token>& all, size_t i) {
+bool defines_function(std::string_view text, const std::vector<Token>& all, const std::vector<size_t>& behind,
+                      size_t i) {
   const size_t open = skip(all, i + 1);
   if (open == all.size() || text[all[open].begin] != '(') return false;
-  const size_t body = skip(all, behind_bracket(text, all, open));
-  const std::string_view behind = body < all.size() ? of(text, all[body]) : "";
+  const size_t body = skip(all, behind[open]);
+  const std::string_view next = body < all.size() ? of(text, all[body]) : "";
   for (const char* start : {"{", "const", "noexcept", "__attribute__"})
-    if (behind == start) return true;
-  return behind == "-" && text.substr(all[body].begin).starts_with("->");
+    if (next == start) return true;
+  return next == "-" && text.substr(all[body].begin).starts_with("->");
 }
 
 std::string without_main(std::string_view text) {
   const std::vector<Token> all = tokens_of(text);
+  const std::vector<size_t> behind = behind_brackets(text, all);
   std::string out;
   for (size_t i = 0; i < all.size(); ++i) {
     const std::string_view word = of(text, all[i]);
-    out += word == "main" && defines_function(text, all, i) ? "solution_main" : word;
+    out += word == "main" && defines_function(text, all, behind, i) ? "solution_main" : word;
   }
   return out;
 }

@@ -18,12 +18,16 @@ std::vector<Token> tokens_of(std::string_view text);
 std::string_view of(std::string_view text, const Token& token);
 // The index of the token behind the bracket that `open` opens, or the end.
 size_t behind_bracket(std::string_view text, const std::vector<Token>& all, size_t open);
+// The same of every bracket that opens, in one go.
+std::vector<size_t> behind_brackets(std::string_view text, const std::vector<Token>& all);
 // The first from `i` on that is not skipped, or the end.
 size_t skip(const std::vector<Token>& all, size_t i);
 // Whether `word` is one of the text's.
 bool mentions(std::string_view text, std::string_view word);
 // Whether the word `i` is a function's name with its parameters and body, or label, behind it.
-bool defines_function(std::string_view text, const std::vector<Token>& all, size_t i);
+// `behind`: behind_brackets().
+bool defines_function(std::string_view text, const std::vector<Token>& all, const std::vector<size_t>& behind,
+                      size_t i);
 
 // The text with `main` called otherwise where it is defined: a program may have one that shows what it can do, and its tests
 // have another. Not by a macro, which would keep a precompiled header from being used.

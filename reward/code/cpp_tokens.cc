@@ -13,14 +13,7 @@ CppTokens::CppTokens(std::string_view text) : text_(text) {
     else
       t_.push_back(all[i]);
   }
-  behind_.assign(t_.size(), t_.size());
-  std::vector<size_t> open;
-  for (size_t i = 0; i < t_.size(); ++i) {
-    if (opens(i)) open.push_back(i);
-    if (open.empty() || (!is(i, ")") && !is(i, "]") && !is(i, "}"))) continue;
-    behind_[open.back()] = i + 1;
-    open.pop_back();
-  }
+  behind_ = behind_brackets(text_, t_);
 }
 
 size_t CppTokens::directive(const std::vector<Token>& all, size_t i) {

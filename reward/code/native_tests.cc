@@ -35,6 +35,7 @@ template <size_t N>
 std::optional<std::string> defines_one(const std::array<const char*, N>& names, std::string_view program,
                                        std::string_view tests, std::string_view entry_point) {
   const std::vector<Token> all = tokens_of(program);
+  const std::vector<size_t> behind = behind_brackets(program, all);
   std::vector<bool> inside;  // by open brace: of something else than a namespace
   size_t before = all.size(), before_that = all.size();
   for (size_t i = 0; i < all.size(); ++i) {
@@ -51,7 +52,7 @@ std::optional<std::string> defines_one(const std::array<const char*, N>& names, 
                       std::find(names.begin(), names.end(), word) != names.end() && mentions(tests, word);
     auto outside = [&] { return std::find(inside.begin(), inside.end(), true) == inside.end(); };
     if (name && (is(before, "define") ||
-                 (outside() && is(skip(all, i + 1), "(") && defines_function(program, all, i))))
+                 (outside() && is(skip(all, i + 1), "(") && defines_function(program, all, behind, i))))
       return fmt::format("defines {}, with which its tests compare", word);
     before_that = std::exchange(before, i);
   }

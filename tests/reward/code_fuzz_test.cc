@@ -115,18 +115,34 @@ TEST(CodeFuzz, LongAndCircularProgramsAreRead) {
   for (int i = 0; i < 300; ++i)
     chain += "struct S" + std::to_string(i) + " : S" + std::to_string((i + 1) % 300) + " {};\n";
   const std::string equal = "struct S { int x; bool operator==(const S& b) const { return ";
-  for (const std::string& program :
-       {many("namespace {"), many("struct S {"), many("extern \"C\" {"), many("("), many("{"),
-        many("template<"), many("a<"), many("a<("), many("f(a<"), many("enum {"), many("typedef struct S {"),
-        many("int f(int x) {"), many("int* "), many("#define A A\n"), many("struct S : S {};"),
-        equal + many("x == b.x && ", "x == b.x; } };"), macros + "int f(int x) { return M0; }", chain,
-        std::string("struct A : B {}; struct B : A {}; struct S : S {};")}) {
+  for (const std::string& program : {many("namespace {"),
+                                     many("struct S {"),
+                                     many("extern \"C\" {"),
+                                     many("("),
+                                     many("{"),
+                                     many("template<"),
+                                     many("a<"),
+                                     many("a<("),
+                                     many("f(a<"),
+                                     many("main("),
+                                     many("abs("),
+                                     many("enum {"),
+                                     many("typedef struct S {"),
+                                     many("int f(int x) {"),
+                                     many("int* "),
+                                     many("#define A A\n"),
+                                     many("struct S : S {};"),
+                                     equal + many("x == b.x && ", "x == b.x; } };"),
+                                     macros + "int f(int x) { return M0; }",
+                                     chain,
+                                     std::string("struct A : B {}; struct B : A {}; struct S : S {};")}) {
     SCOPED_TRACE(program.substr(0, 60));
     const auto start = std::chrono::steady_clock::now();
     code::CppSurface surface(program, "int main() { S a, b; A c; S0 d; assert(a == b); f(1); }", "f", "w");
     surface.server();
     code::read_c_interface(program, {"f"}, "int main(void) { struct S s; A a; f(M0); }");
     code::defines_library(program, "int main() { assert(f(1) == abs(2)); }", "f");
+    code::NativeTests("w").source(program, "int main() { assert(f(1) == abs(2)); }", true);
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
   }
 }
