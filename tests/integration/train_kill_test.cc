@@ -15,7 +15,8 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr int kSteps = 30;
+// Of them kills come within the first kKills: the rest takes longer than it takes to look and to kill.
+constexpr int kSteps = 60, kKills = 24;
 
 class TrainKill : public TrainProcess {
  protected:
@@ -24,7 +25,7 @@ class TrainKill : public TrainProcess {
   }
   // Kills one process of `program` once a random number of steps was formed and a random moment has passed.
   void kill_one(const Process& p, const std::string& program, std::mt19937& random) {
-    const int64_t step = std::uniform_int_distribution<int64_t>(0, kSteps - 8)(random);
+    const int64_t step = std::uniform_int_distribution<int64_t>(0, kKills)(random);
     ASSERT_TRUE(reaches(p, step)) << p.output();
     std::this_thread::sleep_for(std::chrono::milliseconds(std::uniform_int_distribution<int>(0, 60)(random)));
     std::vector<pid_t> pids;
@@ -69,8 +70,8 @@ TEST_F(TrainKill, AllOfItTwiceAndStartedAgain) {
     std::mt19937 random(seed);
     for (int64_t part : {0, 1}) {
       Process p(folder, train(settings()));
-      const int64_t half = kSteps / 2 - 2;
-      ASSERT_TRUE(reaches(p, part * half + std::uniform_int_distribution<int64_t>(0, half - 4)(random)));
+      const int64_t half = kKills / 2;
+      ASSERT_TRUE(reaches(p, part * half + std::uniform_int_distribution<int64_t>(0, half)(random)));
       std::this_thread::sleep_for(
           std::chrono::milliseconds(std::uniform_int_distribution<int>(0, 60)(random)));
       p.signal(SIGKILL);
