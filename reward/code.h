@@ -99,9 +99,8 @@ struct CodeOptions {
     v("test_order", test_order, "learned: tests that fail most often come first; or as given");
     v("python_tests", python_tests, "separate, or in_process, where a program can reach into its tests");
     v("cpp_tests", cpp_tests,
-      "separate: a C or C++ script runs in a process without the program; auto: in the program's where that "
-      "is "
-      "not possible; in_process: always there, where a program can reach into its tests");
+      "separate: a C or C++ script runs in a process without the program; auto: in the program's where "
+      "that is not possible; in_process: always there, where a program can reach into its tests");
     v("precompiled_headers", precompiled_headers, "bits/stdc++.h is compiled once for this machine");
     v("warm_python", warm_python, "a started interpreter forks inside the jail for each run");
     v("cache_dir", cache_dir,

@@ -43,8 +43,7 @@ struct CodeLanguage {
     v("precompile", precompile, "a header that is compiled once and reused, e.g. bits/stdc++.h");
     v("trial", trial,
       "a program that writes what it reads; where it does not, before the first program, the language is "
-      "broken "
-      "here and all of its gradings are an infra_error, not their programs' fault");
+      "broken here and all of its gradings are an infra_error, not their programs' fault");
     v("syntax", syntax,
       "c or python: programs that differ in comments and blanks only are the same program; none: only in "
       "blanks at the end");

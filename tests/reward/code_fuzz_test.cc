@@ -43,6 +43,12 @@ std::string file(const char* path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
+// A task's program and tests.
+std::pair<std::string, std::string> parted(const std::string& text) {
+  const size_t middle = std::min(text.find("--- tests"), text.size());
+  return {text.substr(0, middle), text.substr(middle)};
+}
+
 // The binary of a program that says each item is of one of these types.
 std::string binary_of(TextFuzz& make) {
   const char* types[] = {"void()", "int(S&, int)", "bool(const S&, const S&)", "w::types<int, int*>",
@@ -67,8 +73,7 @@ TEST(CodeFuzz, AnyCppProgramIsRead) {
   size_t served = 0, rounds = 0;
   for (; make.more(rounds, 600); ++rounds) {
     const std::string text = make.text();
-    const size_t middle = std::min(text.find("--- tests"), text.size());
-    const std::string program = text.substr(0, middle), tests = text.substr(middle);
+    const auto [program, tests] = parted(text);
     code::CppSurface surface(program, tests, "f", "w");
     served += !surface.empty();
     EXPECT_NE(surface.server().find("each_request"), std::string::npos);
@@ -89,9 +94,7 @@ TEST(CodeFuzz, AnyCProgramIsRead) {
   TextFuzz make(seeds, kPieces);
   size_t read = 0, rounds = 0;
   for (; make.more(rounds, 600); ++rounds) {
-    const std::string text = make.text();
-    const size_t middle = std::min(text.find("--- tests"), text.size());
-    const std::string program = text.substr(0, middle), tests = text.substr(middle);
+    const auto [program, tests] = parted(make.text());
     std::vector<std::string> called;
     for (const char* name : {"main", "f", "sum", "push", "sort"})
       if (program.find(name) != program.npos) called.emplace_back(name);
