@@ -157,6 +157,7 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks) decode_attention_kernel(
   for (int r = 0; r < kRounds; ++r) {
     const int item = warp + r * kWarps;
     if (item >= items) break;
+    pairs[r].add_bias();
     if (item <= group) {  // queries and the key
       if (const bf16* norm = item < group ? p.rope.q_norm : p.rope.k_norm)
         pairs[r].normalise(norm, p.rope.eps, kDim);

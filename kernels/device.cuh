@@ -71,6 +71,24 @@ __device__ __forceinline__ void widen(uint2 raw, float (&v)[4]) {
   for (int j = 0; j < 4; ++j) v[j] = __bfloat162float(e[j]);
 }
 
+__device__ __forceinline__ void widen(const uint4& raw, float (&v)[8]) {
+  const bf16* e = reinterpret_cast<const bf16*>(&raw);
+#pragma unroll
+  for (int j = 0; j < 8; ++j) v[j] = __bfloat162float(e[j]);
+}
+__device__ __forceinline__ uint4 narrow(const float (&v)[8]) {
+  return {pack(v[0], v[1]), pack(v[2], v[3]), pack(v[4], v[5]), pack(v[6], v[7])};
+}
+// Of fp32, aligned to 16 bytes.
+__device__ __forceinline__ void load_8(const float* from, float (&v)[8]) {
+  const float4 a = reinterpret_cast<const float4*>(from)[0], b = reinterpret_cast<const float4*>(from)[1];
+  v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+}
+__device__ __forceinline__ void store_8(float* to, const float (&v)[8]) {
+  reinterpret_cast<float4*>(to)[0] = {v[0], v[1], v[2], v[3]};
+  reinterpret_cast<float4*>(to)[1] = {v[4], v[5], v[6], v[7]};
+}
+
 // Byte offset of a 16-byte chunk in a tile whose rows are kChunks chunks wide, so that the eight rows of an ldmatrix lie
 // in different banks.
 template <int kChunks>

@@ -1,5 +1,5 @@
 // Matrix products by cuBLASLt: y [m][n] = x [m][k] * w [n][k]^T, bf16 in, fp32 accumulation, bf16 or fp32 out, with a bias or
-// the residual stream added in the epilogue. The algorithm of each shape is measured once, at the first use, among those
+// the fp32 residual stream added in the epilogue. The algorithm of each shape is measured once, at the first use, among those
 // that cuBLASLt's heuristics name.
 #pragma once
 
@@ -20,8 +20,8 @@ struct GemmParams {
   void* y = nullptr;
   int64_t stride = 0;                   // of y's rows, in elements
   bool fp32 = false;                    // y's type
-  bool add = false;                     // y += …, bf16 only
-  const __nv_bfloat16* bias = nullptr;  // [n] or null
+  bool add = false;                     // y += …
+  const __nv_bfloat16* bias = nullptr;  // [n] or null; bf16 only
 };
 
 class Gemm {

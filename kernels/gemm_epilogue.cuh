@@ -26,9 +26,10 @@ struct Epilogue {
   const int share = (kColumns + p.splits - 1) / p.splits, first = rank * share,
             count = max(0, min(min(share, kColumns - first), p.m - column0 - first));
   const int local = thread % kRun * 4, n = row0 + local;  // this thread's four rows, of the tile and of w
+  // residual
   uint2 bias = {}, norm = {};
   static constexpr int kAhead = 4;
-  uint2 old[kAhead] = {};  // residual: of the next columns
+  float4 old[kAhead] = {};  // of the next columns
 
   __device__ __forceinline__ static void barrier() {
     asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
@@ -73,16 +74,17 @@ struct Epilogue {
   __device__ __forceinline__ bool mine(int column) const {
     return column - first < count && n < p.n;
   }
-  __device__ __forceinline__ uint2* residual_at(int column) const {
-    return reinterpret_cast<uint2*>(static_cast<bf16*>(p.out) + int64_t(column0 + column) * p.n + n);
+  // rows, residual
+  __device__ __forceinline__ float4* out_at(int column) const {
+    return reinterpret_cast<float4*>(static_cast<float*>(p.out) + int64_t(column0 + column) * p.n + n);
   }
 
   // Before dependency_wait(): weights.
   __device__ __forceinline__ void fetch_weights() {
-    if constexpr (kOut == GemmOut::rows || kOut == GemmOut::residual) {
+    if constexpr (kOut == GemmOut::residual) {
       if (n >= p.n) return;
       if (p.bias) bias = *reinterpret_cast<const uint2*>(p.bias + n);
-      if (kOut == GemmOut::residual && p.norm) norm = *reinterpret_cast<const uint2*>(p.norm + n);
+      if (p.norm) norm = *reinterpret_cast<const uint2*>(p.norm + n);
     }
   }
   // After it: what there is to add to.
@@ -90,7 +92,7 @@ struct Epilogue {
     if constexpr (kOut == GemmOut::residual) {
 #pragma unroll
       for (int i = 0; i < kAhead; ++i)
-        if (mine(column_at(i))) old[i] = *residual_at(column_at(i));
+        if (mine(column_at(i))) old[i] = *out_at(column_at(i));
     }
   }
 
@@ -150,8 +152,6 @@ struct Epilogue {
   template <int kSplits>
   __device__ __forceinline__ void put_rows(const float* tile, const float* scales) {
     constexpr int kEach = kSplits == 8 ? 1 : kSplits == 4 ? 2 : 4;
-    float b[4];
-    widen(bias, b);
     for (int base = 0; base * kAtOnce < count; base += kEach) {
       float v[kEach][4];
       sums_at<kSplits>(tile, column_at(base), v);
@@ -159,9 +159,8 @@ struct Epilogue {
       for (int u = 0; u < kEach; ++u) {
         const int column = column_at(base + u);
         if (!mine(column)) continue;
-#pragma unroll
-        for (int j = 0; j < 4; ++j) v[u][j] = v[u][j] * scales[column] + b[j];
-        *residual_at(column) = uint2{pack(v[u][0], v[u][1]), pack(v[u][2], v[u][3])};
+        const float scale = scales[column];
+        *out_at(column) = float4{v[u][0] * scale, v[u][1] * scale, v[u][2] * scale, v[u][3] * scale};
       }
     }
   }
@@ -184,14 +183,11 @@ struct Epilogue {
           float squares = 0;
           if (mine(column)) {
             float(&v)[4] = sums[u - begin];
-            float was[4];
-            widen(old[u], was);
-            if (mine(later)) old[u] = *residual_at(later);
+            const float was[4] = {old[u].x, old[u].y, old[u].z, old[u].w};
+            if (mine(later)) old[u] = *out_at(later);
 #pragma unroll
             for (int j = 0; j < 4; ++j) v[j] = was[j] + (v[j] + b[j]);
-            const uint2 now = {pack(v[0], v[1]), pack(v[2], v[3])};
-            *residual_at(column) = now;
-            widen(now, v);
+            *out_at(column) = float4{v[0], v[1], v[2], v[3]};
 #pragma unroll
             for (int j = 0; j < 4; ++j) squares += v[j] * v[j];
             if (p.norm)

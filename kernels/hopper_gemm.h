@@ -25,8 +25,8 @@
 namespace cohort::cuda {
 
 enum class GemmOut {
-  rows,      // bf16 [m][n] = y / rms + bias
-  residual,  // bf16 [m][n] += y + bias, and what the norm after it needs
+  rows,      // fp32 [m][n] = y / rms
+  residual,  // fp32 [m][n] += y + bias, and what the norm after it needs
   swiglu,    // bf16 [m][n / 2]: silu(gate) * up, of y / rms; w has the n / 2 rows of gate, then those of up
   logits,    // fp32 [m][stride] = y / rms, and the sampler's pieces; out may be null
 };
@@ -39,7 +39,7 @@ struct HopperGemmParams {
   void* out = nullptr;
   GemmOut kind = GemmOut::rows;
   RowScale scale;                       // all but residual
-  const __nv_bfloat16* bias = nullptr;  // rows, residual: [n] or null
+  const __nv_bfloat16* bias = nullptr;  // residual: [n] or null
   // residual: where norm is not null
   const __nv_bfloat16* norm = nullptr;  // [n]
   __nv_bfloat16* scaled = nullptr;      // [m][n] = out * norm

@@ -10,17 +10,24 @@ namespace cohort::cuda {
 template <int kPairs>
 struct HeadPairs {
   float a[kPairs], b[kPairs];
+  bf16 bias_a[kPairs], bias_b[kPairs];
 
-  // The head's values as the product gave them. Heads in a row: queries, keys, values.
+  // The head's values as the product gave them. Heads in a row: queries, keys, values. Nothing waits for the loads here.
   __device__ __forceinline__ void load(const QkvSource& s, int64_t row, int head, int head_dim) {
     const int lane = threadIdx.x % 32, half = head_dim / 2;
-    const bf16* from = s.rows + row * s.width + head * head_dim;
+    const float* from = s.rows + row * s.width + head * head_dim;
+    const bf16* bias = s.bias + head * head_dim;
 #pragma unroll
     for (int k = 0; k < kPairs; ++k) {
       const int i = lane + 32 * k;
-      a[k] = b[k] = 0;
-      if (i < half) a[k] = __bfloat162float(from[i]), b[k] = __bfloat162float(from[half + i]);
+      a[k] = b[k] = 0, bias_a[k] = bias_b[k] = __float2bfloat16_rn(0);
+      if (i < half) a[k] = from[i], b[k] = from[half + i];
+      if (i < half && s.bias) bias_a[k] = bias[i], bias_b[k] = bias[half + i];
     }
+  }
+  __device__ __forceinline__ void add_bias() {
+#pragma unroll
+    for (int k = 0; k < kPairs; ++k) a[k] += __bfloat162float(bias_a[k]), b[k] += __bfloat162float(bias_b[k]);
   }
   // All 32 lanes call it.
   __device__ __forceinline__ void normalise(const bf16* norm, float eps, int head_dim) {

@@ -24,7 +24,8 @@ float rounded(float x) {
 std::vector<float> head_of(const QkvSource& s, const RopeParams& rope, int64_t row, int position, int head,
                            int heads, int kv_heads, int d) {
   std::vector<float> x(static_cast<size_t>(d));
-  for (int i = 0; i < d; ++i) x[size_t(i)] = wide(s.rows[row * s.width + head * d + i]);
+  for (int i = 0; i < d; ++i)
+    x[size_t(i)] = s.rows[row * s.width + head * d + i] + (s.bias ? wide(s.bias[head * d + i]) : 0);
   if (head >= heads + kv_heads) return x;
   if (const bf16* norm = head < heads ? rope.q_norm : rope.k_norm) {
     double sum = 0;
@@ -85,25 +86,25 @@ void embed_reference(const EmbedParams& p) {
     for (int i = 0; i < p.hidden; ++i) {
       const int64_t at = int64_t(r) * p.hidden + i;
       const Row& row = p.rows[r];
-      p.x[at] = row.slot < 0 ? __float2bfloat16_rn(0) : p.embedding[int64_t(row.token) * p.hidden + i];
+      p.x[at] = row.slot < 0 ? 0 : wide(p.embedding[int64_t(row.token) * p.hidden + i]);
       if (!p.norm) continue;
-      p.scaled[at] = __float2bfloat16_rn(wide(p.x[at]) * wide(p.norm[i]));
+      p.scaled[at] = __float2bfloat16_rn(p.x[at] * wide(p.norm[i]));
       float& squares = p.squares[int64_t(i / 64) * p.count + r];
-      squares = (i % 64 == 0 ? 0 : squares) + wide(p.x[at]) * wide(p.x[at]);
+      squares = (i % 64 == 0 ? 0 : squares) + p.x[at] * p.x[at];
     }
 }
 
 void rms_norm_reference(const RmsNormParams& p) {
   for (int r = 0; r < p.rows; ++r) {
-    bf16* x = p.x + int64_t(r) * p.hidden;
+    float* x = p.x + int64_t(r) * p.hidden;
     double squares = 0;
     for (int i = 0; i < p.hidden; ++i) {
-      if (p.delta) x[i] = __float2bfloat16_rn(wide(x[i]) + wide(p.delta[int64_t(r) * p.hidden + i]));
-      squares += double(wide(x[i])) * wide(x[i]);
+      if (p.bias) x[i] += wide(p.bias[i]);
+      squares += double(x[i]) * x[i];
     }
     const auto scale = float(1 / std::sqrt(squares / p.hidden + p.eps));
     for (int i = 0; i < p.hidden; ++i)
-      p.y[int64_t(r) * p.hidden + i] = __float2bfloat16_rn(rounded(wide(x[i]) * scale) * wide(p.weight[i]));
+      p.y[int64_t(r) * p.hidden + i] = __float2bfloat16_rn(x[i] * scale * wide(p.weight[i]));
   }
 }
 

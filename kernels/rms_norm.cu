@@ -21,33 +21,27 @@ __global__ void __launch_bounds__(kThreads, kEach > 4 ? 1 : 2) rms_norm_kernel(R
       weights[v] = reinterpret_cast<const uint4*>(p.weight)[v * kRowThreads + part];
   dependency_wait();
   dependents_launch();
-  uint4* x = reinterpret_cast<uint4*>(p.x) + at;
-  uint4 values[kEach], added[kEach];
+  float values[kEach][8] = {};
   const auto mine = [&](int v) { return inside && v * kRowThreads + part < vectors; };
+  const auto x = [&](int v) { return p.x + (at + v * kRowThreads + part) * 8; };
 #pragma unroll
-  for (int v = 0; v < kEach; ++v) values[v] = mine(v) ? x[v * kRowThreads + part] : uint4{0, 0, 0, 0};
-  if (p.delta) {
-    const uint4* delta = reinterpret_cast<const uint4*>(p.delta) + at;
-#pragma unroll
-    for (int v = 0; v < kEach; ++v) added[v] = mine(v) ? delta[v * kRowThreads + part] : uint4{0, 0, 0, 0};
+  for (int v = 0; v < kEach; ++v)
+    if (mine(v)) load_8(x(v), values[v]);
+  if (p.bias)
 #pragma unroll
     for (int v = 0; v < kEach; ++v) {
-      bf16* to = reinterpret_cast<bf16*>(&values[v]);
-      const bf16* a = reinterpret_cast<const bf16*>(&added[v]);
+      if (!mine(v)) continue;
+      float bias[8];
+      widen(reinterpret_cast<const uint4*>(p.bias)[v * kRowThreads + part], bias);
 #pragma unroll
-      for (int j = 0; j < 8; ++j)
-        to[j] = __float2bfloat16_rn(__bfloat162float(to[j]) + __bfloat162float(a[j]));
-      if (mine(v)) x[v * kRowThreads + part] = values[v];
+      for (int j = 0; j < 8; ++j) values[v][j] += bias[j];
+      store_8(x(v), values[v]);
     }
-  }
   float sum = 0;
 #pragma unroll
   for (int v = 0; v < kEach; ++v)
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
-      const float e = __bfloat162float(reinterpret_cast<const bf16*>(&values[v])[j]);
-      sum += e * e;
-    }
+    for (int j = 0; j < 8; ++j) sum += values[v][j] * values[v][j];
   sum = warp_sum(sum);
   if constexpr (kRowThreads > 32) {
     if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
@@ -61,13 +55,11 @@ __global__ void __launch_bounds__(kThreads, kEach > 4 ? 1 : 2) rms_norm_kernel(R
 #pragma unroll
   for (int v = 0; v < kEach; ++v) {
     if (!mine(v)) continue;
-    bf16* to = reinterpret_cast<bf16*>(&values[v]);
-    const bf16* w = reinterpret_cast<const bf16*>(&weights[v]);
+    float w[8];
+    widen(weights[v], w);
 #pragma unroll
-    for (int j = 0; j < 8; ++j)
-      to[j] = __float2bfloat16_rn(__bfloat162float(__float2bfloat16_rn(__bfloat162float(to[j]) * scale)) *
-                                  __bfloat162float(w[j]));
-    reinterpret_cast<uint4*>(p.y)[at + v * kRowThreads + part] = values[v];
+    for (int j = 0; j < 8; ++j) w[j] *= values[v][j] * scale;
+    reinterpret_cast<uint4*>(p.y)[at + v * kRowThreads + part] = narrow(w);
   }
 }
 

@@ -4,15 +4,6 @@
 namespace cohort::cuda {
 namespace {
 
-__device__ __forceinline__ void widen(const uint4& raw, float (&v)[8]) {
-  const bf16* e = reinterpret_cast<const bf16*>(&raw);
-#pragma unroll
-  for (int j = 0; j < 8; ++j) v[j] = __bfloat162float(e[j]);
-}
-__device__ __forceinline__ uint4 narrow(const float (&v)[8]) {
-  return {pack(v[0], v[1]), pack(v[2], v[3]), pack(v[4], v[5]), pack(v[6], v[7])};
-}
-
 // kThreads neighbours have a head, eight elements of each half a thread.
 template <int kThreads>
 __global__ void rope_write_kernel(RopeWriteParams p) {
@@ -24,9 +15,16 @@ __global__ void rope_write_kernel(RopeWriteParams p) {
   const int64_t row_index = item / all;
   if (row_index >= p.count || p.rows[row_index].slot < 0) return;  // a head's threads go together
   const Row& row = p.rows[row_index];
-  const bf16* from = p.qkv.rows + row_index * p.qkv.width + head * kDim + at;
+  const float* from = p.qkv.rows + row_index * p.qkv.width + head * kDim + at;
   float a[8], b[8];
-  widen(*reinterpret_cast<const uint4*>(from), a), widen(*reinterpret_cast<const uint4*>(from + kHalf), b);
+  load_8(from, a), load_8(from + kHalf, b);
+  if (const bf16* bias = p.qkv.bias) {
+    float w[8], v[8];
+    widen(*reinterpret_cast<const uint4*>(bias + head * kDim + at), w),
+        widen(*reinterpret_cast<const uint4*>(bias + head * kDim + kHalf + at), v);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) a[j] += w[j], b[j] += v[j];
+  }
   if (head < p.heads + p.kv.kv_heads) {
     if (const bf16* norm = head < p.heads ? p.rope.q_norm : p.rope.k_norm) {
       float sum = 0;

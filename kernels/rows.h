@@ -70,10 +70,11 @@ struct KvPages {
   }
 };
 
-// The output of the QKV product for a step's rows, its bias in it.
+// The output of the QKV product for a step's rows, in fp32: rounded once, with bias, norm and rotation in it.
 struct QkvSource {
-  const __nv_bfloat16* rows = nullptr;  // [rows][width]
+  const float* rows = nullptr;          // [rows][width]
   int width = 0;                        // (heads + 2 kv_heads) * head_dim
+  const __nv_bfloat16* bias = nullptr;  // [width] or null, still to be added
 };
 
 // Sums of squares of rows, a part after the other, for 1 / sqrt(sum / width + eps) of each: the part of RMSNorm that a product

@@ -42,20 +42,14 @@ __global__ void embed_kernel(EmbedParams p) {
     const int i = first + threadIdx.x;
     float squares = 0;
     if (i < vectors) {
-      const uint4 raw = padding ? uint4{0, 0, 0, 0} : from[i];
-      reinterpret_cast<uint4*>(p.x)[at + i] = raw;
+      float x[8], w[8];
+      widen(padding ? uint4{0, 0, 0, 0} : from[i], x);
+      store_8(p.x + (at + i) * 8, x);
       if (p.norm) {
-        const uint4 weights = reinterpret_cast<const uint4*>(p.norm)[i];
-        const bf16 *x = reinterpret_cast<const bf16*>(&raw), *w = reinterpret_cast<const bf16*>(&weights);
-        uint4 out;
-        bf16* o = reinterpret_cast<bf16*>(&out);
+        widen(reinterpret_cast<const uint4*>(p.norm)[i], w);
 #pragma unroll
-        for (int j = 0; j < 8; ++j) {
-          const float v = __bfloat162float(x[j]);
-          squares += v * v;
-          o[j] = __float2bfloat16_rn(v * __bfloat162float(w[j]));
-        }
-        reinterpret_cast<uint4*>(p.scaled)[at + i] = out;
+        for (int j = 0; j < 8; ++j) squares += x[j] * x[j], x[j] *= w[j];
+        reinterpret_cast<uint4*>(p.scaled)[at + i] = narrow(x);
       }
     }
     if (!p.norm) continue;

@@ -28,7 +28,7 @@ struct EmbedParams {
   const Row* rows = nullptr;
   int count = 0, hidden = 0;  // hidden: a multiple of 8
   const __nv_bfloat16* embedding = nullptr;
-  __nv_bfloat16* x = nullptr;           // [count][hidden]
+  float* x = nullptr;                   // [count][hidden]
   const __nv_bfloat16* norm = nullptr;  // [hidden] or null
   __nv_bfloat16* scaled = nullptr;      // [count][hidden] = x * norm
   float* squares = nullptr;             // [ceil(hidden / 64)][count]

@@ -47,7 +47,7 @@ T* pinned(int64_t count) {
 
 // Sizes in bytes of everything but weights and pages; one place, so that what is asked for is what is allocated.
 struct Sizes {
-  int64_t table, cos_sin, rows, sampled_rows, tiles, index, x, squares, sampled_y, sampled_squares, qkv, q,
+  int64_t table, cos_sin, rows, sampled_rows, tiles, index, x, y, squares, sampled_y, sampled_squares, qkv, q,
       gate_up, h, logits, attention_partial, attention_counters, pieces, last_token, trial_rows, trial_table;
   Sizes(const ModelConfig& c, const CudaModelLimits& l) {
     const int64_t width = (c.num_heads + 2 * c.num_kv_heads) * c.head_dim, q_width = c.num_heads * c.head_dim;
@@ -56,9 +56,9 @@ struct Sizes {
     cos_sin = int64_t(l.context) * c.head_dim / 2 * 8;
     rows = n * int64_t(sizeof(cuda::Row)), sampled_rows = s * int64_t(sizeof(cuda::Row));
     tiles = n * int64_t(sizeof(cuda::PrefillTile)), index = s * 4;
-    x = n * c.hidden_size * 2, squares = n * square_parts(c) * 4;
+    x = n * c.hidden_size * 4, y = n * c.hidden_size * 2, squares = n * square_parts(c) * 4;
     sampled_y = s * c.hidden_size * 2, sampled_squares = s * square_parts(c) * 4;
-    qkv = n * width * 2, q = n * q_width * 2;
+    qkv = n * width * 4, q = n * q_width * 2;
     gate_up = n * 2 * c.intermediate_size * 2, h = n * c.intermediate_size * 2;
     logits = s * round_up(c.vocab_size, 4) * 4;
     attention_partial =
@@ -70,7 +70,7 @@ struct Sizes {
     trial_table = int64_t(l.decode_rows) * (l.context / cuda::kPageTokens + 1) * 4;
   }
   int64_t total() const {
-    return table + cos_sin + rows + sampled_rows + tiles + index + 2 * x + squares + sampled_y +
+    return table + cos_sin + rows + sampled_rows + tiles + index + x + y + squares + sampled_y +
            sampled_squares + qkv + 2 * q + gate_up + h + logits + attention_partial + attention_counters +
            pieces + last_token + trial_rows + trial_table;
   }
@@ -153,7 +153,7 @@ CudaModel::CudaModel(const ModelConfig& config, const CudaModelLimits& limits, i
   table_ = {s.table, "the page table"}, cos_sin_ = {s.cos_sin, "rotary tables"};
   rows_ = {s.rows, "rows"}, sampled_rows_ = {s.sampled_rows, "rows"};
   tiles_ = {s.tiles, "tiles"}, index_ = {s.index, "rows"};
-  x_ = {s.x, "activations"}, y_ = {s.x, "activations"}, sampled_y_ = {s.sampled_y, "activations"};
+  x_ = {s.x, "activations"}, y_ = {s.y, "activations"}, sampled_y_ = {s.sampled_y, "activations"};
   squares_ = {s.squares, "activations"}, sampled_squares_ = {s.sampled_squares, "activations"};
   qkv_ = {s.qkv, "activations"}, q_ = {s.q, "activations"}, attention_ = {s.q, "activations"};
   gate_up_ = {s.gate_up, "activations"}, h_ = {s.h, "activations"};
@@ -228,7 +228,7 @@ void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, cudaStre
                               weights().layers[layer].k_norm, float(c.rms_norm_eps)};
   const auto scale = float(1 / std::sqrt(double(c.head_dim)));
   const auto heads = int(c.num_heads);
-  const cuda::QkvSource qkv{qkv_.as<bf16>(), int(qkv_width_)};
+  const cuda::QkvSource qkv{qkv_.as<float>(), int(qkv_width_), weights().layers[layer].qkv_bias};
   const int chunk_rows = batch.rows - batch.decode_rows;
   if (chunk_rows > 0 && batch.tiles > 0) {
     cuda::QkvSource rest = qkv;
@@ -267,22 +267,22 @@ void CudaModel::multiply(const CudaBatch& batch, int which, size_t layer, const 
                  batch.rows, int(config_.intermediate_size), h_.as<bf16>(), stream, early);
 }
 
-// Nothing to do where the products around it do it.
-void CudaModel::normalise(const CudaBatch& batch, const bf16* weight, cudaStream_t stream) {
+// Of what a product whose bias was `bias` left. Nothing to do where the products around it do it.
+void CudaModel::normalise(const CudaBatch& batch, const bf16* bias, const bf16* weight, cudaStream_t stream) {
   if (fused(batch.rows)) return;
   cuda::RmsNormParams p;
-  p.x = x_.as<bf16>(), p.y = y_.as<bf16>(), p.weight = weight;
+  p.x = x_.as<float>(), p.y = y_.as<bf16>(), p.bias = bias, p.weight = weight;
   p.rows = batch.rows, p.hidden = int(config_.hidden_size), p.eps = float(config_.rms_norm_eps);
   cuda::rms_norm(p, stream, limits_.early_launch);
 }
 
 void CudaModel::enqueue_layer(const CudaBatch& batch, size_t layer, cudaStream_t stream) {
   const Layer& l = weights().layers[layer];
-  normalise(batch, l.input_norm, stream);
+  normalise(batch, layer > 0 ? weights().layers[layer - 1].down_bias : nullptr, l.input_norm, stream);
   multiply(batch, kQkv, layer, choice(kQkv, batch.rows), stream);
   enqueue_attention(batch, layer, stream);
   multiply(batch, kOutput, layer, choice(kOutput, batch.rows), stream);
-  normalise(batch, l.post_norm, stream);
+  normalise(batch, l.o_bias, l.post_norm, stream);
   multiply(batch, kGateUp, layer, choice(kGateUp, batch.rows), stream);
   multiply(batch, kDown, layer, choice(kDown, batch.rows), stream);
 }
@@ -298,7 +298,7 @@ void CudaModel::upload(const CudaBatch& batch, uint64_t turn, cudaStream_t strea
 void CudaModel::enqueue_embedding(const CudaBatch& batch, cudaStream_t stream) {
   cuda::EmbedParams first;
   first.rows = rows_.as<cuda::Row>(), first.count = batch.rows, first.hidden = int(config_.hidden_size);
-  first.embedding = weights().embedding, first.x = x_.as<bf16>();
+  first.embedding = weights().embedding, first.x = x_.as<float>();
   if (fused(batch.rows))
     first.norm = weights().layers[0].input_norm, first.scaled = y_.as<bf16>(),
     first.squares = squares_.as<float>();
@@ -317,7 +317,7 @@ void CudaModel::enqueue(const CudaBatch& batch, cudaStream_t stream) {
   for (size_t layer = 0; layer < weights().layers.size(); ++layer) enqueue_layer(batch, layer, stream);
   const cuda::GemmParams head = product(batch, kHead, 0);
   if (head.m == 0) return;
-  normalise(batch, weights().final_norm, stream);
+  normalise(batch, weights().layers.back().down_bias, weights().final_norm, stream);
   if (!batch.all_sampled) {
     cuda::GatherParams p;
     p.index = index_.as<int32_t>(), p.count = batch.sampled, p.hidden = int(config_.hidden_size);

@@ -5,8 +5,10 @@
 //   QKV product | q/k norm, RoPE, KV write and attention over the pages | output product | gate-up product | down product
 // Up to hopper_rows rows the products are those of kernels/hopper_gemm.h, which have residual, norms and SwiGLU in them (only
 // gate-up may be cuBLASLt's with SwiGLU as a kernel after it), each by the tile that measurements at the first use of a number
-// of rows found to be fastest (cuda_choices.cc). With more rows all are cuBLASLt's, with bias and residual in its epilogue,
+// of rows found to be fastest (cuda_choices.cc). With more rows all are cuBLASLt's, with the residual in its epilogue,
 // norms and SwiGLU are kernels.
+// The residual stream and the QKV product are float32: nothing is rounded to bf16 but what the next product or attention reads
+// (and gate and up where they are cuBLASLt's).
 // Then the LM head on the rows that are sampled, in fp32, and the sampler. Logits go to memory only where sampling truncates or
 // the head is cuBLASLt's.
 #pragma once
@@ -148,7 +150,7 @@ class CudaModel {
   cuda::HopperGemmParams hopper(const CudaBatch& batch, int which, size_t layer, const Choice& choice) const;
   cuda::RowScale scale_of(const DeviceMemory& squares, int64_t rows) const;
   void multiply(const CudaBatch& batch, int which, size_t layer, const Choice& choice, cudaStream_t stream);
-  void normalise(const CudaBatch& batch, const __nv_bfloat16* weight, cudaStream_t stream);
+  void normalise(const CudaBatch& batch, const bf16* bias, const bf16* weight, cudaStream_t stream);
   void sample(const CudaBatch& batch, const cuda::GemmParams& head, cudaStream_t stream);
   cuda::GemmParams product(const CudaBatch& batch, int which, size_t layer) const;
   void enqueue_embedding(const CudaBatch& batch, cudaStream_t stream);

@@ -14,11 +14,11 @@ cuda::GemmParams CudaModel::product(const CudaBatch& batch, int which, size_t la
   switch (which) {
     case kQkv:
       set(y_.as<bf16>(), l.qkv, qkv_width_, c.hidden_size, qkv_.as<void>());
-      p.bias = l.qkv_bias;
+      p.fp32 = true;  // the bias is added by what reads it
       break;
     case kOutput:
       set(attention_.as<bf16>(), l.o, c.hidden_size, c.num_heads * c.head_dim, x_.as<void>());
-      p.bias = l.o_bias, p.add = true;
+      p.fp32 = p.add = true;
       break;
     case kGateUp:
       set(y_.as<bf16>(), l.gate_up, 2 * c.intermediate_size, c.hidden_size, gate_up_.as<void>());
@@ -26,7 +26,7 @@ cuda::GemmParams CudaModel::product(const CudaBatch& batch, int which, size_t la
       break;
     case kDown:
       set(h_.as<bf16>(), l.down, c.hidden_size, c.intermediate_size, x_.as<void>());
-      p.bias = l.down_bias, p.add = true;
+      p.fp32 = p.add = true;
       break;
     default:
       set(batch.all_sampled ? y_.as<bf16>() : sampled_y_.as<bf16>(), weights().head, c.vocab_size,
@@ -43,10 +43,10 @@ cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size
   cuda::HopperGemmParams p;
   p.x = g.x, p.w = g.w, p.m = int(g.m), p.n = int(g.n), p.k = int(g.k), p.splits = choice.splits,
   p.multiprocessors = multiprocessors_;
-  p.out = g.y, p.bias = g.bias;
-  const auto before_norm = [&](const bf16* norm) {
+  p.out = g.y;
+  const auto before_norm = [&](const bf16* bias, const bf16* norm) {
     p.kind = cuda::GemmOut::residual;
-    p.norm = norm, p.scaled = y_.as<bf16>(), p.squares = squares_.as<float>();
+    p.bias = bias, p.norm = norm, p.scaled = y_.as<bf16>(), p.squares = squares_.as<float>();
   };
   const bool fused_rows = fused(batch.rows);
   if (fused_rows) p.scale = scale_of(squares_, batch.rows);
@@ -55,14 +55,14 @@ cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size
       p.kind = cuda::GemmOut::rows;
       break;
     case kOutput:
-      before_norm(weights().layers[layer].post_norm);
+      before_norm(weights().layers[layer].o_bias, weights().layers[layer].post_norm);
       break;
     case kGateUp:
       p.kind = cuda::GemmOut::swiglu, p.out = h_.as<void>();
       break;
     case kDown:
-      before_norm(layer + 1 < weights().layers.size() ? weights().layers[layer + 1].input_norm
-                                                      : weights().final_norm);
+      before_norm(nullptr, layer + 1 < weights().layers.size() ? weights().layers[layer + 1].input_norm
+                                                               : weights().final_norm);
       break;
     default:
       p.kind = cuda::GemmOut::logits, p.stride = g.stride;

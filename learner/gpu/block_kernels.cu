@@ -12,15 +12,15 @@ constexpr int kMaxHalf = 4;  // a lane's pairs: heads of up to 256
 
 // One warp a head; a lane has the pairs lane, lane + 32, … of (j, j + E/2).
 template <class T>
-__global__ void rotate_kernel(int64_t items, int heads, int kv_heads, int dim, const T* in, const T* bias,
+__global__ void rotate_kernel(int64_t items, int heads, int kv_heads, int dim, const float* in, const T* bias,
                               const T* q_norm, const T* k_norm, float eps, const float* cos, const float* sin,
-                              const int32_t* table_row, T* out, float* head_inverse) {
+                              const int32_t* table_row, T* out, T* kept, float* head_inverse) {
   const int lane = threadIdx.x % 32, all = heads + 2 * kv_heads, half = dim / 2;
   const int64_t item = int64_t(blockIdx.x) * kWarps + threadIdx.x / 32;
   if (item >= items) return;
   const int64_t token = item / all;
   const int head = int(item % all);
-  const T* from = in + item * dim;
+  const float* from = in + item * dim;
   T* to = out + item * dim;
   float a[kMaxHalf], b[kMaxHalf], square = 0;
 #pragma unroll
@@ -28,24 +28,21 @@ __global__ void rotate_kernel(int64_t items, int heads, int kv_heads, int dim, c
     const int j = lane + 32 * k;
     a[k] = b[k] = 0;
     if (j >= half) continue;
-    a[k] = wide(from[j]), b[k] = wide(from[j + half]);
-    if (bias) {
-      a[k] = rounded<T>(a[k] + wide(bias[head * dim + j]));
-      b[k] = rounded<T>(b[k] + wide(bias[head * dim + j + half]));
-    }
+    a[k] = from[j], b[k] = from[j + half];
+    if (bias) a[k] += wide(bias[head * dim + j]), b[k] += wide(bias[head * dim + j + half]);
     square += a[k] * a[k] + b[k] * b[k];
   }
   const bool value = head >= heads + kv_heads;
   if (q_norm && !value) {
     const T* w = head < heads ? q_norm : k_norm;
     const float inv = rsqrtf(warp_sum(square) / float(dim) + eps);
-    if (lane == 0 && head_inverse) head_inverse[token * (heads + kv_heads) + head] = inv;
+    if (lane == 0) head_inverse[token * (heads + kv_heads) + head] = inv;
 #pragma unroll
     for (int k = 0; k < kMaxHalf; ++k) {
       const int j = lane + 32 * k;
       if (j >= half) continue;
-      a[k] = rounded<T>(rounded<T>(a[k] * inv) * wide(w[j]));
-      b[k] = rounded<T>(rounded<T>(b[k] * inv) * wide(w[j + half]));
+      kept[item * dim + j] = narrow<T>(a[k]), kept[item * dim + j + half] = narrow<T>(b[k]);
+      a[k] *= inv * wide(w[j]), b[k] *= inv * wide(w[j + half]);
     }
   }
   const int64_t row = int64_t(table_row[token]) * half;
@@ -96,7 +93,7 @@ __global__ void rotate_grad_kernel(int64_t items, int heads, int kv_heads, int d
         const int j = lane + 32 * k;
         if (j >= half) continue;
         u[k] = wide(in[item * dim + j]) * inv, v[k] = wide(in[item * dim + j + half]) * inv;
-        const float gu = a[k] * rounded<T>(u[k]), gv = b[k] * rounded<T>(v[k]);
+        const float gu = a[k] * u[k], gv = b[k] * v[k];
         sums[0][k] += which == 0 ? gu : 0, sums[1][k] += which == 0 ? 0 : gu;
         sums[0][kMaxHalf + k] += which == 0 ? gv : 0, sums[1][kMaxHalf + k] += which == 0 ? 0 : gv;
         a[k] *= wide(w[j]), b[k] *= wide(w[j + half]);
@@ -125,20 +122,21 @@ __global__ void rotate_grad_kernel(int64_t items, int heads, int kv_heads, int d
     }
 }
 
-// The rotation, or its gradient, where there are no head norms: a thread has N pairs. q: all of qkv, or dq beside dk and dv.
-template <class T, int N, bool kGrad>
-__global__ void turn_kernel(uint32_t items, uint32_t heads, uint32_t kv_heads, uint32_t dim, const T* q,
-                            const T* k, const T* v, const T* bias, const float* cos, const float* sin,
+// The rotation, or its gradient, where there are no head norms: a thread has N pairs. q: all of qkv in float32, or dq beside dk
+// and dv in T.
+template <class T, int N, bool kGrad, class From = std::conditional_t<kGrad, T, float>>
+__global__ void turn_kernel(uint32_t items, uint32_t heads, uint32_t kv_heads, uint32_t dim, const From* q,
+                            const From* k, const From* v, const T* bias, const float* cos, const float* sin,
                             const int32_t* table_row, T* out) {
   const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= items) return;
   const uint32_t half = dim / 2, packs = half / N, all = heads + 2 * kv_heads, normed = heads + kv_heads;
   const uint32_t head_row = i / packs, at = (i - head_row * packs) * N, token = head_row / all,
                  head = head_row - token * all;
-  const T* from = !kGrad          ? q + int64_t(head_row) * dim
-                  : head < heads  ? q + (int64_t(token) * heads + head) * dim
-                  : head < normed ? k + (int64_t(token) * kv_heads + head - heads) * dim
-                                  : v + (int64_t(token) * kv_heads + head - normed) * dim;
+  const From* from = !kGrad          ? q + int64_t(head_row) * dim
+                     : head < heads  ? q + (int64_t(token) * heads + head) * dim
+                     : head < normed ? k + (int64_t(token) * kv_heads + head - heads) * dim
+                                     : v + (int64_t(token) * kv_heads + head - normed) * dim;
   float a[N], b[N], c[N], s[N];
   load(a, from + at);
   load(b, from + half + at);
@@ -146,7 +144,7 @@ __global__ void turn_kernel(uint32_t items, uint32_t heads, uint32_t kv_heads, u
     load(c, bias + head * dim + at);
     load(s, bias + head * dim + half + at);
 #pragma unroll
-    for (int j = 0; j < N; ++j) a[j] = rounded<T>(a[j] + c[j]), b[j] = rounded<T>(b[j] + s[j]);
+    for (int j = 0; j < N; ++j) a[j] += c[j], b[j] += s[j];
   }
   if (head < normed) {
     const int64_t row = int64_t(table_row[token]) * half;
@@ -172,10 +170,11 @@ bool turn(Type type, int64_t tokens, const Heads& h, const void* q, const void* 
   if (h.q_norm || h.dim % (2 * kPairs) != 0 || items > INT32_MAX) return false;
   with_type(type, [&](auto t) {
     using T = decltype(t);
+    using From = std::conditional_t<kGrad, T, float>;
     turn_kernel<T, kPairs, kGrad><<<blocks_for(items, 256), 256>>>(
-        uint32_t(items), uint32_t(h.heads), uint32_t(h.kv_heads), uint32_t(h.dim), static_cast<const T*>(q),
-        static_cast<const T*>(k), static_cast<const T*>(v), static_cast<const T*>(bias), cos, sin, table_row,
-        static_cast<T*>(out));
+        uint32_t(items), uint32_t(h.heads), uint32_t(h.kv_heads), uint32_t(h.dim),
+        static_cast<const From*>(q), static_cast<const From*>(k), static_cast<const From*>(v),
+        static_cast<const T*>(bias), cos, sin, table_row, static_cast<T*>(out));
   });
   launched("turning heads");
   return true;
@@ -190,8 +189,7 @@ __global__ void swiglu_kernel(int64_t packs, int64_t inner, const T* gate_up, T*
   load(g, gate_up + row * 2 * inner + column);
   load(u, gate_up + row * 2 * inner + inner + column);
 #pragma unroll
-  for (int j = 0; j < N; ++j)
-    g[j] = rounded<T>(g[j] * (1 / (1 + expf(-g[j])))) * u[j];  // as swiglu_grad does
+  for (int j = 0; j < N; ++j) g[j] = g[j] * (1 / (1 + expf(-g[j]))) * u[j];  // as swiglu_grad does
   store(act + i, g);
 }
 
@@ -207,7 +205,7 @@ __global__ void swiglu_grad_kernel(int64_t packs, int64_t inner, T* gate_up, T* 
   load(d, d_act + i);
 #pragma unroll
   for (int j = 0; j < N; ++j) {
-    const float sigmoid = 1 / (1 + expf(-g[j])), silu = rounded<T>(g[j] * sigmoid);
+    const float sigmoid = 1 / (1 + expf(-g[j])), silu = g[j] * sigmoid;
     act[j] = silu * u[j];
     g[j] = d[j] * u[j] * sigmoid * (1 + g[j] * (1 - sigmoid));
     u[j] = d[j] * silu;
@@ -219,17 +217,18 @@ __global__ void swiglu_grad_kernel(int64_t packs, int64_t inner, T* gate_up, T* 
 
 }  // namespace
 
-void rotate_qkv(Type type, int64_t tokens, const Heads& h, const void* in, const void* bias, const float* cos,
-                const float* sin, const int32_t* table_row, void* out, float* head_inverse) {
+void rotate_qkv(Type type, int64_t tokens, const Heads& h, const float* in, const void* bias,
+                const float* cos, const float* sin, const int32_t* table_row, void* out, void* kept,
+                float* head_inverse) {
   const int64_t items = tokens * (h.heads + 2 * h.kv_heads);
   if (items == 0 || turn<false>(type, tokens, h, in, nullptr, nullptr, bias, cos, sin, table_row, out))
     return;
   with_type(type, [&](auto t) {
     using T = decltype(t);
     rotate_kernel<T><<<blocks_for(items, kWarps), 32 * kWarps>>>(
-        items, int(h.heads), int(h.kv_heads), int(h.dim), static_cast<const T*>(in),
-        static_cast<const T*>(bias), static_cast<const T*>(h.q_norm), static_cast<const T*>(h.k_norm), h.eps,
-        cos, sin, table_row, static_cast<T*>(out), head_inverse);
+        items, int(h.heads), int(h.kv_heads), int(h.dim), in, static_cast<const T*>(bias),
+        static_cast<const T*>(h.q_norm), static_cast<const T*>(h.k_norm), h.eps, cos, sin, table_row,
+        static_cast<T*>(out), static_cast<T*>(kept), head_inverse);
   });
   launched("rotate_qkv");
 }

@@ -29,10 +29,6 @@ template <>
 __device__ inline bf16 narrow<bf16>(float x) {
   return __float2bfloat16_rn(x);
 }
-template <class T>
-__device__ inline float rounded(float x) {
-  return wide(narrow<T>(x));
-}
 
 // N elements that are read and written as one access where 16 bytes hold them.
 template <class T, int N>

@@ -1,8 +1,8 @@
 // The GPU learner's kernels: forward and backward of what lies between a decoder's matrix products, and AdamW. Plain
 // pointers to GPU memory; every call only launches, on the default stream. No Torch.
 //
-// T is float or bf16 (activations and weights); sums, statistics and gradients of parameters are always float32 and are
-// added up in an order that depends on the shapes alone, so that two runs give the same bits. References: the ATen forms
+// T is float or bf16 (activations and weights); the residual stream, sums, statistics and gradients of parameters are always
+// float32, and so is all arithmetic: what is written in T is rounded once. Sums are added up in an order that depends on the shapes alone, so that two runs give the same bits. References: the ATen forms
 // in learner/model/ops_reference.cc (tests/learner/gpu/kernels_test.cc compares, in float64).
 //
 // Shapes: T tokens (rows), D width, I the MLP's inner width, H query and K kv heads of dimension E, V vocabulary.
@@ -23,10 +23,9 @@ inline size_t size_of(Type t) {
 // Is there code in this program that the current GPU can run?
 bool kernels_fit_device();
 
-// sum_TD = x + delta where delta is given (else sum is not written), y = w · round(sum · inverse), inverse_T = 1 / rms.
-// The rounding to T before the weight is transformers'.
-void rms_norm(Type type, int64_t rows, int64_t width, const void* x, const void* delta, const void* w,
-              float eps, void* sum, void* y, float* inverse);
+// y_TD = w · x · inverse, inverse_T = 1 / rms of x_TD (the residual stream); kept_TD = x, for the gradient.
+void rms_norm(Type type, int64_t rows, int64_t width, const float* x, const void* w, float eps, void* kept,
+              void* y, float* inverse);
 // dx_TD = gradient through the norm + residual (may be null, may be dx); d_w_D (float32) += . `scratch` of
 // norm_scratch(width) floats.
 void rms_norm_grad(Type type, int64_t rows, int64_t width, const void* dy, const void* x, const void* w,
@@ -45,10 +44,12 @@ struct Heads {
   float eps = 0;
 };
 // out = rotate(norm(in + bias)) for q and k, in + bias for v; rows of (H+2K)E. cos, sin: [rows of the table][E/2]; token t
-// uses row table_row[t]. `in` may be `out` when there are no head norms. head_inverse_T(H+K): written with head norms.
-void rotate_qkv(Type type, int64_t tokens, const Heads& heads, const void* in, const void* bias,
-                const float* cos, const float* sin, const int32_t* table_row, void* out, float* head_inverse);
-// d_qkv_T((H+2K)E) from dq_THE, dk_TKE, dv_TKE. With head norms `in` is what rotate_qkv was given, and d_q_norm_E,
+// uses row table_row[t]. With head norms for their gradient: kept = in + bias of q and k (v's place is not written),
+// head_inverse_T(H+K).
+void rotate_qkv(Type type, int64_t tokens, const Heads& heads, const float* in, const void* bias,
+                const float* cos, const float* sin, const int32_t* table_row, void* out, void* kept,
+                float* head_inverse);
+// d_qkv_T((H+2K)E) from dq_THE, dk_TKE, dv_TKE. With head norms `in` is what rotate_qkv kept, and d_q_norm_E,
 // d_k_norm_E (float32) +=. `scratch` of head_scratch(dim) floats.
 void rotate_qkv_grad(Type type, int64_t tokens, const Heads& heads, const void* dq, const void* dk,
                      const void* dv, const void* in, const float* head_inverse, const float* cos,

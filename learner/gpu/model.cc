@@ -125,16 +125,17 @@ Tensor Model::bias_of(const Linear& l) const {
   return parts.empty() ? Tensor() : parts.size() == 1 ? parts[0] : torch::cat(parts);
 }
 
-Tensor Model::linear(const Linear& l, const Tensor& x, bool with_bias) const {
-  Tensor y = empty({x.size(0), l.outputs});
+void Model::multiply(const Linear& l, const Tensor& x, const Tensor& y, bool add) const {
   int64_t at = 0;
   for (const Range& r : l.weights) {
-    gemm(matrix(y.narrow(1, at, r.rows)), matrix(x), weight(r).t());
+    gemm(matrix(y.narrow(1, at, r.rows)), matrix(x), weight(r).t(), add);
     at += r.rows;
   }
-  if (with_bias && !l.biases.empty())
-    add_bias(options_.type, y.size(0), l.outputs, data(y), data(bias_of(l)));
-  return y;
+}
+
+void Model::add_to_stream(const Linear& l, const Tensor& x, Tensor& stream) const {
+  multiply(l, x, stream, /*add=*/true);
+  if (!l.biases.empty()) stream.add_(bias_of(l));
 }
 
 Tensor Model::linear_grad(const Linear& l, const Tensor& d, const Tensor& x) {
@@ -160,13 +161,11 @@ Tensor Model::linear_grad(const Linear& l, const Tensor& d, const Tensor& x) {
   return dx;
 }
 
-void Model::norm(const Tensor& x, const Tensor& delta, const Range& w, Tensor& sum, Tensor& y,
-                 Tensor& inverse) const {
-  sum = delta.defined() ? torch::empty_like(x) : x;
-  y = torch::empty_like(x);
-  inverse = empty_float({x.size(0)});
-  rms_norm(options_.type, x.size(0), x.size(1), data(x), data(delta), weight_at(w),
-           float(config_.rms_norm_eps), data(sum), data(y), floats(inverse));
+void Model::norm(const Tensor& stream, const Range& w, Tensor& kept, Tensor& y, Tensor& inverse) const {
+  kept = empty({stream.size(0), stream.size(1)}), y = torch::empty_like(kept);
+  inverse = empty_float({stream.size(0)});
+  rms_norm(options_.type, stream.size(0), stream.size(1), floats(stream), weight_at(w),
+           float(config_.rms_norm_eps), data(kept), data(y), floats(inverse));
 }
 
 void Model::norm_grad(const Tensor& dy, const Tensor& x, const Tensor& inverse, const Range& w,
@@ -177,39 +176,35 @@ void Model::norm_grad(const Tensor& dy, const Tensor& x, const Tensor& inverse, 
 
 // A layer --------------------------------------------------------------------------------------------------------
 
-Model::Kept Model::layer_forward(size_t i, Tensor& x, Tensor& delta, const Pass& pass, bool again) {
+Model::Kept Model::layer_forward(size_t i, Tensor& stream, const Pass& pass, bool again) {
   const Layer& layer = layers_[i];
   const int64_t heads = config_.num_heads, kv = config_.num_kv_heads, dim = config_.head_dim,
                 tokens = pass.tokens;
   Kept k;
-  norm(x, delta, layer.input_norm, k.x, k.h1, k.inverse1);
-  delta.reset();
-  x = k.x;
-  Tensor given = linear(layer.qkv, k.h1, /*with_bias=*/false);  // the rotation adds it
-  const bool head_norms = layer.q_norm.exists();
-  k.qkv = head_norms ? torch::empty_like(given) : given;
-  if (head_norms) {
-    if (Tensor bias = bias_of(layer.qkv); bias.defined())
-      add_bias(options_.type, tokens, layer.qkv.outputs, data(given), data(bias));
-    k.qkv_given = given, k.head_inverse = empty_float({tokens, heads + kv});
-  }
-  const Tensor bias = head_norms ? Tensor() : bias_of(layer.qkv);
+  norm(stream, layer.input_norm, k.x, k.h1, k.inverse1);
+  Tensor product = empty_float({tokens, layer.qkv.outputs});
+  multiply(layer.qkv, k.h1, product);
+  k.qkv = empty({tokens, layer.qkv.outputs});
+  if (layer.q_norm.exists())
+    k.qkv_given = torch::empty_like(k.qkv), k.head_inverse = empty_float({tokens, heads + kv});
   rotate_qkv(options_.type, tokens,
              {heads, kv, dim, weight_at(layer.q_norm), weight_at(layer.k_norm), float(config_.rms_norm_eps)},
-             data(given), data(bias), floats(pass.cos), floats(pass.sin), ints(pass.table_row), data(k.qkv),
-             floats(k.head_inverse));
+             floats(product), data(bias_of(layer.qkv)), floats(pass.cos), floats(pass.sin),
+             ints(pass.table_row), data(k.qkv), data(k.qkv_given), floats(k.head_inverse));
+  product.reset();
   const Tensor all = k.qkv.view({tokens, heads + 2 * kv, dim});
   k.attention = attend(all.narrow(1, 0, heads), all.narrow(1, heads, kv), all.narrow(1, heads + kv, kv),
                        pass.sequences);
-  Tensor out = linear(layer.o, k.attention.out_THE.view({tokens, heads * dim}));
-  norm(x, out, layer.post_norm, k.middle, k.h2, k.inverse2);
-  out.reset();
-  k.gate_up = linear(layer.gate_up, k.h2);
+  add_to_stream(layer.o, k.attention.out_THE.view({tokens, heads * dim}), stream);
+  norm(stream, layer.post_norm, k.middle, k.h2, k.inverse2);
+  k.gate_up = empty({tokens, layer.gate_up.outputs});
+  multiply(layer.gate_up, k.h2, k.gate_up);
+  if (!layer.gate_up.biases.empty())
+    add_bias(options_.type, tokens, layer.gate_up.outputs, data(k.gate_up), data(bias_of(layer.gate_up)));
   if (again) return k;
   Tensor act = empty({tokens, config_.intermediate_size});
   swiglu(options_.type, tokens, config_.intermediate_size, data(k.gate_up), data(act));
-  delta = linear(layer.down, act);
-  x = k.middle;
+  add_to_stream(layer.down, act, stream);
   return k;
 }
 
@@ -266,10 +261,11 @@ void Model::head_forward(Pass& p, bool keep) {
                 chunk = chunk_rows(n);
   p.logprobs = empty_float({n}), p.entropy = empty_float({n}), p.normaliser = empty_float({n});
   if (n == 0) return;
-  Tensor x = empty({n, width}), delta = empty({n, width});
-  gather_rows(options_.type, n, width, data(p.x), ints(p.row), data(x));
-  gather_rows(options_.type, n, width, data(p.delta), ints(p.row), data(delta));
-  norm(x, delta, final_norm_, p.head_x, p.head_y, p.head_inverse);
+  Tensor x = empty_float({n, width});
+  gather_rows(Type::f32, n, width, data(p.stream), ints(p.row), data(x));
+  p.stream.reset();
+  norm(x, final_norm_, p.head_x, p.head_y, p.head_inverse);
+  x.reset();
   p.logits = empty_float({chunk, vocab});
   for (int64_t at = 0; at < n; at += chunk) {
     const int64_t rows = std::min(chunk, n - at);

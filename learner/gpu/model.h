@@ -2,13 +2,17 @@
 // and backward written out instead of recorded, so that every buffer, its life and the moment a gradient is complete are
 // known. Includes Torch, for memory and attention.
 //
-//   forward   per layer: residual sum + norm | qkv product | bias, head norms, rotation | flash attention | output
-//             product | residual sum + norm | gate and up product | SwiGLU | down product
+//   forward   per layer: norm | qkv product | bias, head norms, rotation | flash attention | output product | norm | gate
+//             and up product | SwiGLU | down product
 //   head      rows of predicted tokens only: norm, then chunks of logits, turned into log-prob and entropy
 //   backward  the same in reverse; weight gradients are added to float32 sums by the products themselves
 //
-// What a layer keeps for backward: everything listed in Kept, or with recompute only its input. Logits exist one chunk at
-// a time, in forward and again in backward.
+// The residual stream is float32, one buffer that output and down products add to without a rounding, whatever the type; and
+// q, k, v are rounded once, after the rotation. Log-probs are what a sampler's, with the same rule, are compared with. Its
+// gradient is of the type: it is read by products in that type, and its errors are averaged over tokens in float32.
+//
+// What a layer keeps for backward: everything listed in Kept, in the type, or with recompute only the stream at its input.
+// Logits exist one chunk at a time, in forward and again in backward.
 #pragma once
 
 #include <torch/torch.h>
@@ -77,28 +81,30 @@ class Model {
     int64_t begin = 0;
   };
   struct Kept {
-    torch::Tensor x, h1, inverse1, qkv_given, qkv, head_inverse;
+    torch::Tensor x, h1, inverse1, qkv_given, qkv, head_inverse;  // x, middle: the stream before each norm
     AttentionState attention;
     torch::Tensor middle, h2, inverse2, gate_up;
+    torch::Tensor stream;  // with recompute
   };
   struct Pass;  // one batch's indices on the GPU and what is kept of its forward
 
   std::unique_ptr<Pass> begin(const PackedBatch& batch, double temperature);
   void run_layers(Pass& pass, bool keep);
-  // x: the residual stream before the layer, delta: what is still to be added (or undefined); both become those after it.
-  // again: only what backward needs, from the layer's input.
-  Kept layer_forward(size_t i, torch::Tensor& x, torch::Tensor& delta, const Pass& pass, bool again = false);
+  // again: only what backward needs, from the stream at the layer's input; it is not the next layer's then.
+  Kept layer_forward(size_t i, torch::Tensor& stream, const Pass& pass, bool again = false);
   void layer_backward(size_t i, Kept& kept, torch::Tensor& d, const Pass& pass);
   void head_forward(Pass& pass, bool keep);
   torch::Tensor head_backward(Pass& pass, const torch::Tensor& grad_logprobs,
                               const torch::Tensor& grad_entropy);
 
-  torch::Tensor linear(const Linear& l, const torch::Tensor& x, bool with_bias = true) const;
+  // y = x · wᵀ, or y += …, without the bias.
+  void multiply(const Linear& l, const torch::Tensor& x, const torch::Tensor& y, bool add = false) const;
+  void add_to_stream(const Linear& l, const torch::Tensor& x, torch::Tensor& stream) const;  // with the bias
   // d of the outputs -> d of the inputs; weight and bias gradients gather.
   torch::Tensor linear_grad(const Linear& l, const torch::Tensor& d, const torch::Tensor& x);
   torch::Tensor bias_of(const Linear& l) const;  // undefined where there is none
-  void norm(const torch::Tensor& x, const torch::Tensor& delta, const Range& w, torch::Tensor& sum,
-            torch::Tensor& y, torch::Tensor& inverse) const;
+  void norm(const torch::Tensor& stream, const Range& w, torch::Tensor& kept, torch::Tensor& y,
+            torch::Tensor& inverse) const;
   void norm_grad(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& inverse,
                  const Range& w, const torch::Tensor& residual, torch::Tensor& dx);
 

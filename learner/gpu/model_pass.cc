@@ -99,19 +99,17 @@ std::unique_ptr<Model::Pass> Model::begin(const PackedBatch& batch, double tempe
 }
 
 void Model::run_layers(Pass& pass, bool keep) {
-  Tensor x = empty({pass.tokens, config_.hidden_size}), delta;
-  gather_rows(options_.type, pass.tokens, config_.hidden_size, weight_at(embed_), ints(pass.token), data(x));
+  Tensor rows = empty({pass.tokens, config_.hidden_size});
+  gather_rows(options_.type, pass.tokens, config_.hidden_size, weight_at(embed_), ints(pass.token),
+              data(rows));
+  pass.stream = rows.to(torch::kFloat);
+  rows.reset();
   for (size_t i = 0; i < layers_.size(); ++i) {
-    Kept kept = layer_forward(i, x, delta, pass);
-    if (!keep) continue;
-    if (options_.recompute) {
-      Kept input;
-      input.x = kept.x;
-      kept = std::move(input);
-    }
-    pass.kept.push_back(std::move(kept));
+    Kept input;
+    if (keep && options_.recompute) input.stream = pass.stream.clone();
+    Kept kept = layer_forward(i, pass.stream, pass);
+    if (keep) pass.kept.push_back(std::move(options_.recompute ? input : kept));
   }
-  pass.x = x, pass.delta = delta;
 }
 
 Model::Scores Model::score(const PackedBatch& batch, double temperature) {
@@ -130,7 +128,6 @@ Model::Scores Model::forward(const PackedBatch& batch, double temperature) {
   auto pass = begin(batch, temperature);
   run_layers(*pass, true);
   head_forward(*pass, true);
-  pass->x.reset(), pass->delta.reset();
   pass_ = std::move(pass);
   return {pass_->logprobs, pass_->entropy};
 }
@@ -145,8 +142,8 @@ void Model::backward(const Tensor& grad_logprobs, const Tensor& grad_entropy,
     if (complete) complete(static_cast<size_t>(final_norm_.begin));
     for (size_t i = layers_.size(); i-- > 0;) {
       if (options_.recompute) {
-        Tensor x = pass->kept[i].x, delta;
-        pass->kept[i] = layer_forward(i, x, delta, *pass, /*again=*/true);
+        Tensor stream = std::move(pass->kept[i].stream);
+        pass->kept[i] = layer_forward(i, stream, *pass, /*again=*/true);
       }
       layer_backward(i, pass->kept[i], d, *pass);
       if (complete) complete(static_cast<size_t>(layers_[i].begin));
@@ -168,14 +165,19 @@ size_t Model::activation_bytes(int64_t tokens, int64_t predicted) const {
       c.qk_norm ? qkv * element + 4 * static_cast<size_t>(c.num_heads + c.num_kv_heads) : 0;
   const size_t layer = n * (element * (4 * width + qkv + q + 2 * inner) +
                             4 * (2 + static_cast<size_t>(c.num_heads)) + head_norms);
-  const size_t kept = options_.recompute ? n * width * element : layer;
-  // beside one layer: the stream's gradient, the activation's, one more of the width
-  const size_t beside = n * element * (2 * width + inner);
-  const size_t head = m * (element * 3 * width + 5 * 4) +
-                      4 * static_cast<size_t>(chunk_rows(predicted)) * static_cast<size_t>(c.vocab_size) +
-                      n * width * element;
-  const size_t working = options_.recompute ? layer + beside : beside;
-  return kept * static_cast<size_t>(c.num_layers) + std::max(working, head);
+  const size_t stream = n * width * 4, layers = static_cast<size_t>(c.num_layers),
+               kept = (options_.recompute ? stream : layer) * layers;
+  // beside them: in backward the stream's gradient, the activation's and one more of the width; with recompute the last layer's
+  // forward, with the stream and its activation
+  const size_t working =
+      options_.recompute ? layer + stream + n * inner * element : n * element * (2 * width + inner);
+  // the predicted tokens' rows of the stream before and after its norm; then logits, and the gradients of rows and stream
+  const size_t rows = m * width * element * 2,
+               head = rows +
+                      std::max(stream + m * width * 4, m * width * element + m * 5 * 4 + n * width * element +
+                                                           4 * static_cast<size_t>(chunk_rows(predicted)) *
+                                                               static_cast<size_t>(c.vocab_size));
+  return kept + std::max(working, head);
 }
 
 }  // namespace cohort::gpu

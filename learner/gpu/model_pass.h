@@ -31,8 +31,8 @@ struct Model::Pass {
   torch::Tensor cos, sin;
   Sequences sequences;
   std::vector<Kept> kept;
-  torch::Tensor x, delta;                      // after the last layer
-  torch::Tensor head_x, head_y, head_inverse;  // N rows: sum, normalised
+  torch::Tensor stream;                        // after the last layer, until the head has its rows
+  torch::Tensor head_x, head_y, head_inverse;  // N rows: of the stream, normalised
   torch::Tensor logprobs, entropy, normaliser;
   torch::Tensor logits;  // of the last chunk of forward, where backward begins
 };

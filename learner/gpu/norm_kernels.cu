@@ -1,4 +1,4 @@
-// RMSNorm with the residual sum in front of it, biases, rows in and out.
+// RMSNorm, biases, rows in and out.
 #include <algorithm>
 #include <type_traits>
 
@@ -13,30 +13,23 @@ constexpr int kBiasBlocks = 128;
 constexpr int kPartialRows = 32;  // of threads
 
 template <class T, int N>
-__global__ void norm_kernel(int width, const T* x, const T* delta, const T* w, float eps, T* sum, T* y,
-                            float* inverse) {
+__global__ void norm_kernel(int width, const float* x, const T* w, float eps, T* kept, T* y, float* inverse) {
   __shared__ float shared[32];
   const int64_t row = int64_t(blockIdx.x) * width;
   float square = 0, a[N], b[N];
   for (int i = threadIdx.x * N; i < width; i += blockDim.x * N) {
     load(a, x + row + i);
-    if (delta) {
-      load(b, delta + row + i);
-#pragma unroll
-      for (int j = 0; j < N; ++j) a[j] = rounded<T>(a[j] + b[j]);
-      store(sum + row + i, a);
-    }
+    store(kept + row + i, a);
 #pragma unroll
     for (int j = 0; j < N; ++j) square += a[j] * a[j];
   }
   const float inv = rsqrtf(block_sum(square, shared) / float(width) + eps);
-  if (threadIdx.x == 0 && inverse) inverse[blockIdx.x] = inv;
-  const T* in = delta ? sum : x;  // each thread reads back what it wrote itself
+  if (threadIdx.x == 0) inverse[blockIdx.x] = inv;
   for (int i = threadIdx.x * N; i < width; i += blockDim.x * N) {
-    load(a, in + row + i);
+    load(a, x + row + i);
     load(b, w + i);
 #pragma unroll
-    for (int j = 0; j < N; ++j) a[j] = rounded<T>(a[j] * inv) * b[j];
+    for (int j = 0; j < N; ++j) a[j] *= inv * b[j];
     store(y + row + i, a);
   }
 }
@@ -62,7 +55,7 @@ __global__ void norm_grad_kernel(int64_t rows, int width, const T* dy, const T* 
       for (int j = 0; j < N; ++j) {
         const float scaled = a[j] * inv;
         dot += g[j] * b[j] * scaled;
-        sums[i + j] += g[j] * rounded<T>(scaled);
+        sums[i + j] += g[j] * scaled;
       }
     }
     const float mean = block_sum(dot, shared) / float(width);
@@ -104,7 +97,7 @@ __global__ void norm_grad_pack_kernel(int64_t rows, int width, const T* dy, cons
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
         a[j] *= inv;
-        sums[j] += g[j] * rounded<T>(a[j]);
+        sums[j] += g[j] * a[j];
         g[j] *= weight[j];
         dot += g[j] * a[j];
       }
@@ -203,15 +196,14 @@ bool kernels_fit_device() {
   return fits;
 }
 
-void rms_norm(Type type, int64_t rows, int64_t width, const void* x, const void* delta, const void* w,
-              float eps, void* sum, void* y, float* inverse) {
+void rms_norm(Type type, int64_t rows, int64_t width, const float* x, const void* w, float eps, void* kept,
+              void* y, float* inverse) {
   if (rows == 0) return;
   with_pack(type, width, [&](auto t, auto n) {
     using T = decltype(t);
     constexpr int N = decltype(n)::value;
     norm_kernel<T, N><<<unsigned(rows), threads_for(width / N)>>>(
-        int(width), static_cast<const T*>(x), static_cast<const T*>(delta), static_cast<const T*>(w), eps,
-        static_cast<T*>(sum), static_cast<T*>(y), inverse);
+        int(width), x, static_cast<const T*>(w), eps, static_cast<T*>(kept), static_cast<T*>(y), inverse);
   });
   launched("rms_norm");
 }

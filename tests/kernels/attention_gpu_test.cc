@@ -62,13 +62,16 @@ struct Rotary {
 };
 
 struct Qkv {
-  Qkv(std::mt19937& rng, int rows, int width) : width(width), all(size_t(rows) * size_t(width)) {
-    fill(all.host, rng);
+  Qkv(std::mt19937& rng, int rows, int width, bool biased)
+      : width(width), biased(biased), all(size_t(rows) * size_t(width)), bias(size_t(width)) {
+    fill(all.host, rng), fill(bias.host, rng);
   }
-  QkvSource host() { return {all.host.data(), width}; }
-  QkvSource up() { return {all.up(), width}; }
+  QkvSource host() { return {all.host.data(), width, biased ? bias.host.data() : nullptr}; }
+  QkvSource up() { return {all.up(), width, biased ? bias.up() : nullptr}; }
   int width;
-  Both<bf16> all;
+  bool biased;
+  Both<float> all;
+  Both<bf16> bias;
 };
 
 struct Heads {
@@ -90,7 +93,7 @@ TEST(GpuAttention, Decode) {
       }
       Cache cache(rng, shape.kv_heads, shape.d, lengths, most);
       Rotary rope(rng, shape.d, most, shape.heads == 16);
-      Qkv qkv(rng, count, (shape.heads + 2 * shape.kv_heads) * shape.d);
+      Qkv qkv(rng, count, (shape.heads + 2 * shape.kv_heads) * shape.d, shape.heads != 12);
       Both<Row> device_rows(static_cast<size_t>(count));
       device_rows.host = rows;
       const int splits = (most + split_tokens - 1) / split_tokens;
@@ -143,9 +146,9 @@ TEST(GpuAttention, Decode) {
       // and so does a crowd of them, for which the kernel with the smaller ring is taken
       constexpr int kCrowd = 300;
       Both<Row> crowd(size_t{kCrowd});
-      Both<bf16> crowd_qkv(size_t(kCrowd) * size_t(qkv.width)),
-          crowd_out(size_t(kCrowd * shape.heads * shape.d));
-      Both<float> crowd_partial(size_t(decode_attention_scratch(kCrowd, shape.heads, shape.d, splits)), NAN);
+      Both<bf16> crowd_out(size_t(kCrowd * shape.heads * shape.d));
+      Both<float> crowd_qkv(size_t(kCrowd) * size_t(qkv.width)),
+          crowd_partial(size_t(decode_attention_scratch(kCrowd, shape.heads, shape.d, splits)), NAN);
       Both<int32_t> crowd_counters(size_t(kCrowd * shape.kv_heads));
       for (int i = 0; i < kCrowd; ++i) {
         crowd.host[size_t(i)] = rows[size_t(i % (count - 1))];
@@ -153,7 +156,7 @@ TEST(GpuAttention, Decode) {
                     crowd_qkv.host.begin() + i * qkv.width);
       }
       DecodeAttentionParams many = p;
-      many.rows = crowd.up(), many.count = kCrowd, many.qkv = {crowd_qkv.up(), qkv.width};
+      many.rows = crowd.up(), many.count = kCrowd, many.qkv = qkv.up(), many.qkv.rows = crowd_qkv.up();
       many.out = crowd_out.up(), many.partial = crowd_partial.up(), many.counters = crowd_counters.up();
       decode_attention(many, nullptr, true);
       const auto bits = crowd_out.down();
@@ -188,7 +191,7 @@ TEST(GpuAttention, RopeWriteAndPrefill) {
       const auto count = int(rows.size());
       Cache cache(rng, shape.kv_heads, shape.d, lengths, 400);
       Rotary rope(rng, shape.d, 400, norms);
-      Qkv qkv(rng, count, (shape.heads + 2 * shape.kv_heads) * shape.d);
+      Qkv qkv(rng, count, (shape.heads + 2 * shape.kv_heads) * shape.d, shape.heads != 12);
       Both<Row> device_rows(static_cast<size_t>(count));
       device_rows.host = rows;
       Both<PrefillTile> device_tiles(tiles.size());

@@ -59,11 +59,13 @@ void decode(Clock& clock, const Shape& s, int batch, int context) {
   for (int i = 0; i < batch; ++i) rows[size_t(i)].slot = i, rows[size_t(i)].position = context - 1;
   Array<cuda::Row> device_rows(rows);
   Array<float2> turns(no_turns(context, s.head_dim));
-  Array<bf16> qkv(size_t(batch) * size_t(width)), q(size_t(batch) * size_t(s.heads * s.head_dim)),
-      out(q.size()), peer_out(q.size());
-  fill_random(qkv);
+  Array<float> qkv(size_t(batch) * size_t(width));
+  Array<bf16> rounded(qkv.size()), q(size_t(batch) * size_t(s.heads * s.head_dim)), out(q.size()),
+      peer_out(q.size());
+  fill_random(rounded);
+  widen(rounded, qkv);
   const size_t row_bytes = size_t(s.heads * s.head_dim) * 2;
-  CUDA_CHECK(cudaMemcpy2D(q.get(), row_bytes, qkv.get(), size_t(width) * 2, row_bytes, size_t(batch),
+  CUDA_CHECK(cudaMemcpy2D(q.get(), row_bytes, rounded.get(), size_t(width) * 2, row_bytes, size_t(batch),
                           cudaMemcpyDeviceToDevice));
   int splits = 1;
   while (splits * kSplit < context) splits *= 2;

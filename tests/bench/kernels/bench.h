@@ -38,9 +38,6 @@ class Array {
     CUDA_CHECK(cudaMemcpy(v.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost));
     return v;
   }
-  void copy_from(const Array& other) {
-    CUDA_CHECK(cudaMemcpy(data_, other.data_, size_ * sizeof(T), cudaMemcpyDeviceToDevice));
-  }
 
  private:
   T* data_ = nullptr;
@@ -72,6 +69,13 @@ void fill_random(Array<T>& to, float deviation = 1) {
   for (size_t have = block.size(); have < to.size(); have *= 2)
     CUDA_CHECK(cudaMemcpy(to.get() + have, to.get(), std::min(have, to.size() - have) * sizeof(T),
                           cudaMemcpyDeviceToDevice));
+}
+
+// The same values in fp32.
+inline void widen(const Array<bf16>& from, Array<float>& to) {
+  std::vector<float> wide;
+  for (const bf16 v : from.down()) wide.push_back(number(v));
+  CUDA_CHECK(cudaMemcpy(to.get(), wide.data(), wide.size() * sizeof(float), cudaMemcpyHostToDevice));
 }
 
 // ||a - b|| / ||b||

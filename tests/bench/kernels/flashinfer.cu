@@ -97,11 +97,10 @@ std::unique_ptr<PeerAttention> peer_attention(const PeerBatch& batch, cudaStream
   return std::make_unique<Fa2>(batch, stream);
 }
 
-void peer_norm(bf16* x, bf16* residual, const bf16* weight, int rows, int hidden, bool early,
+void peer_norm(const bf16* x, const bf16* weight, bf16* y, int rows, int hidden, bool early,
                cudaStream_t stream) {
-  CUDA_CHECK(fi::norm::FusedAddRMSNorm(x, residual, const_cast<bf16*>(weight), uint32_t(rows),
-                                       uint32_t(hidden), uint32_t(hidden), uint32_t(hidden), 1e-6f, early,
-                                       stream));
+  CUDA_CHECK(fi::norm::RMSNorm(const_cast<bf16*>(x), const_cast<bf16*>(weight), y, uint32_t(rows),
+                               uint32_t(hidden), uint32_t(hidden), uint32_t(hidden), 1e-6f, early, stream));
 }
 
 void peer_rope_write(const PeerRope& p, cudaStream_t stream) {

@@ -32,8 +32,8 @@ std::unique_ptr<PeerAttention> peer_attention(const PeerBatch& batch, cudaStream
 // "FA3": Hopper's instructions, prompts only.
 std::unique_ptr<PeerAttention> peer_hopper_attention(const PeerBatch& batch, cudaStream_t stream);
 
-// x = norm(x + residual), residual = x + residual
-void peer_norm(__nv_bfloat16* x, __nv_bfloat16* residual, const __nv_bfloat16* weight, int rows, int hidden,
+// y = norm(x)
+void peer_norm(const __nv_bfloat16* x, const __nv_bfloat16* weight, __nv_bfloat16* y, int rows, int hidden,
                bool early, cudaStream_t stream);
 
 // Two kernels: rotation of queries and keys, then keys and values into the pages. qkv [rows][heads + 2 kv_heads][head_dim];

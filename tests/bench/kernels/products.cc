@@ -27,12 +27,11 @@ void product(Clock& clock, bool each, const char* model, const char* name, int m
     p.norm = norm.get(), p.scaled = scaled.get(), p.squares = squares.get();
   else
     p.scale = {squares.get(), k / 64, m, k, 1e-6f};
-  if (kind == cuda::GemmOut::rows) p.bias = norm.get();
   if (logits) p.rows = rows.get(), p.pieces = pieces.get(), p.out = nullptr;  // as a step without truncation
   const double out_bytes = kind == cuda::GemmOut::swiglu ? 1
-                           : kind == cuda::GemmOut::rows ? 2
+                           : kind == cuda::GemmOut::rows ? 4
                            : logits                      ? 0
-                                                         : 6;  // an element
+                                                         : 10;  // an element
   Pair best;
   best.early.us = 1e30;
   std::string how;

@@ -12,39 +12,40 @@ namespace {
 
 void norm(Clock& clock, const Shape& s, int rows) {
   const size_t n = size_t(rows) * size_t(s.hidden);
-  Array<bf16> x(n), delta(n), y(n), weight{size_t(s.hidden)};
-  fill_random(x), fill_random(delta), fill_random(weight);
+  Array<float> x(n);
+  Array<bf16> other_x(n), y(n), weight{size_t(s.hidden)};
+  fill_random(other_x), fill_random(weight);
+  widen(other_x, x);
   cuda::RmsNormParams p;
-  p.x = x.get(), p.weight = weight.get(), p.y = y.get(), p.rows = rows, p.hidden = s.hidden,
-  p.delta = delta.get();
-  const double bytes = 2.0 * (4 * double(n) + s.hidden);
+  p.x = x.get(), p.weight = weight.get(), p.y = y.get(), p.rows = rows, p.hidden = s.hidden;
+  const double bytes = 6.0 * double(n) + 2.0 * s.hidden;
   const std::string shape = fmt::format("{}, {} rows", s.name, rows);
 #ifdef COHORT_WITH_FLASHINFER
-  Array<bf16> other_x(n), other_y(n);
-  other_x.copy_from(x), other_y.copy_from(delta);
+  Array<bf16> other_y(n);
   cuda::rms_norm(p, clock.stream, false);
-  peer_norm(other_y.get(), other_x.get(), weight.get(), rows, s.hidden, false, clock.stream);
+  peer_norm(other_x.get(), weight.get(), other_y.get(), rows, s.hidden, false, clock.stream);
   CUDA_CHECK(cudaStreamSynchronize(clock.stream));
   const double difference = distance(y.down(), other_y.down());
   const Pair theirs = time_both(clock, 24, [&](int, bool early) {
-    peer_norm(other_y.get(), other_x.get(), weight.get(), rows, s.hidden, early, clock.stream);
+    peer_norm(other_x.get(), weight.get(), other_y.get(), rows, s.hidden, early, clock.stream);
   });
 #endif
   const Pair ours = time_both(clock, 24, [&](int, bool early) { cuda::rms_norm(p, clock.stream, early); });
 #ifdef COHORT_WITH_FLASHINFER
-  print_row("residual + RMSNorm", shape, bytes, false, ours, "FlashInfer", &theirs, difference);
+  print_row("RMSNorm", shape, bytes, false, ours, "FlashInfer, bf16", &theirs, difference);
 #else
-  print_row("residual + RMSNorm", shape, bytes, false, ours);
+  print_row("RMSNorm", shape, bytes, false, ours);
 #endif
 }
 
 void embedding(Clock& clock, const Shape& s, int rows) {
-  Array<bf16> table(size_t(kVocab) * size_t(s.hidden)), x(size_t(rows) * size_t(s.hidden));
+  Array<bf16> table(size_t(kVocab) * size_t(s.hidden));
+  Array<float> x(size_t(rows) * size_t(s.hidden));
   std::vector<cuda::Row> host(static_cast<size_t>(rows));
   for (int i = 0; i < rows; ++i)
     host[size_t(i)].slot = i, host[size_t(i)].token = int32_t(int64_t(i) * 7919 % kVocab);
   Array<cuda::Row> device(host);
-  print_row("embedding", fmt::format("{}, {} rows", s.name, rows), 4.0 * double(x.size()), false,
+  print_row("embedding", fmt::format("{}, {} rows", s.name, rows), 6.0 * double(x.size()), false,
             time_both(clock, 24, [&](int, bool early) {
               cuda::embed({device.get(), rows, s.hidden, table.get(), x.get(), nullptr, nullptr, nullptr},
                           clock.stream, early);
@@ -80,10 +81,12 @@ void swiglu(Clock& clock, const Shape& s, int rows) {
 // One sequence's prompt chunk: rotation and the write into its pages.
 void rope(Clock& clock, const Shape& s, int rows) {
   const int width = (s.heads + 2 * s.kv_heads) * s.head_dim, pages = (rows + 15) / 16, half = s.head_dim / 2;
-  Array<bf16> qkv(size_t(rows) * size_t(width)), q(size_t(rows) * size_t(s.heads * s.head_dim)),
-      other_q(q.size()), other_k(size_t(rows) * size_t(s.kv_heads * s.head_dim)),
+  Array<float> qkv(size_t(rows) * size_t(width));
+  Array<bf16> rounded(qkv.size()), q(size_t(rows) * size_t(s.heads * s.head_dim)), other_q(q.size()),
+      other_k(size_t(rows) * size_t(s.kv_heads * s.head_dim)),
       cache(size_t(pages) * size_t(2 * s.kv_heads * 16 * s.head_dim)), other_cache(cache.size());
-  fill_random(qkv);
+  fill_random(rounded);
+  widen(rounded, qkv);
   std::vector<int32_t> table, positions;
   std::vector<cuda::Row> host(static_cast<size_t>(rows));
   std::vector<float2> turns;
@@ -109,10 +112,10 @@ void rope(Clock& clock, const Shape& s, int rows) {
   p.rope.cos_sin = device_turns.get(), p.q = q.get();
   p.kv = {cache.get(), device_table.get(), pages, s.kv_heads, s.head_dim};
   const Pair ours = time_both(clock, 24, [&](int, bool early) { cuda::rope_write(p, clock.stream, early); });
-  const double bytes = 4.0 * double(qkv.size());
+  const double bytes = 6.0 * double(qkv.size());
   const std::string shape = fmt::format("{}, {} rows", s.name, rows);
 #ifdef COHORT_WITH_FLASHINFER
-  const PeerRope peer{qkv.get(),
+  const PeerRope peer{rounded.get(),
                       device_cos_sin.get(),
                       device_positions.get(),
                       sequences.get(),
@@ -128,7 +131,7 @@ void rope(Clock& clock, const Shape& s, int rows) {
                       other_q.get(),
                       other_k.get()};
   const Pair theirs = time_both(clock, 24, [&](int, bool) { peer_rope_write(peer, clock.stream); });
-  print_row("RoPE + KV write", shape, bytes, false, ours, "FlashInfer, 2 kernels", &theirs,
+  print_row("RoPE + KV write", shape, bytes, false, ours, "FlashInfer, bf16, 2 kernels", &theirs,
             std::max(distance(q.down(), other_q.down()), distance(cache.down(), other_cache.down())));
 #else
   print_row("RoPE + KV write", shape, bytes, false, ours);

@@ -17,8 +17,12 @@ struct Kind {
   Type type;
   torch::Dtype dtype;
   double tolerance;
+  // Relative error of values that are rounded once, and not before: 1.7e-3 in bf16, two roundings make 2.4e-3. A few values may
+  // all be rounded badly.
+  double many_rounded_once;
+  double rounded_once(int64_t values) const { return values > 1000 ? many_rounded_once : tolerance; }
 };
-const Kind kKinds[] = {{Type::f32, torch::kFloat, 2e-6}, {Type::bf16, torch::kBFloat16, 8e-3}};
+const Kind kKinds[] = {{Type::f32, torch::kFloat, 2e-6, 2e-6}, {Type::bf16, torch::kBFloat16, 8e-3, 2e-3}};
 
 // Random values that `dtype` holds exactly: on the GPU in dtype, on the CPU in float64.
 struct Twin {
@@ -44,7 +48,7 @@ Tensor zeros(int64_t n) {
   return torch::zeros({n}, torch::TensorOptions(torch::kCUDA));
 }
 
-TEST(GpuKernels, NormWithResidualSum) {
+TEST(GpuKernels, Norm) {
   NEEDS_GPU();
   for (const Kind& k : kKinds)
     for (auto [rows, width] : std::vector<std::pair<int64_t, int64_t>>{{1, 8},
@@ -55,33 +59,26 @@ TEST(GpuKernels, NormWithResidualSum) {
                                                                        {65, 1536},
                                                                        {2500, 1544},
                                                                        {33, 2048},
-                                                                       {5, 12288}})
-      for (bool with_delta : {false, true}) {
-        SCOPED_TRACE(::testing::Message()
-                     << rows << "x" << width << " delta " << with_delta << " bytes " << size_of(k.type));
-        const Twin x = random({rows, width}, k.dtype), delta = random({rows, width}, k.dtype),
-                   w = random({width}, k.dtype, 0.2, 1), dy = random({rows, width}, k.dtype),
-                   residual = random({rows, width}, k.dtype);
-        Tensor sum = poisoned({rows, width}, k.dtype), y = poisoned({rows, width}, k.dtype),
-               inverse = poisoned({rows}, torch::kFloat);
-        rms_norm(k.type, rows, width, x.gpu.data_ptr(), with_delta ? delta.gpu.data_ptr() : nullptr,
-                 w.gpu.data_ptr(), 1e-6f, sum.data_ptr(), y.data_ptr(), floats(inverse));
-        const Tensor in = with_delta ? x.gpu + delta.gpu : x.gpu;  // rounded to the type
-        if (with_delta) {
-          EXPECT_EQ(relative_error(sum, in), 0);
-        }
-        const Tensor in64 = in.cpu().to(torch::kDouble).requires_grad_(true);
-        const Tensor expected = ops::reference::rms_norm(in64, w.cpu, 1e-6);
-        EXPECT_LT(relative_error(y, expected), k.tolerance);
+                                                                       {5, 12288}}) {
+      SCOPED_TRACE(::testing::Message() << rows << "x" << width << " bytes " << size_of(k.type));
+      const Twin x = random({rows, width}, torch::kFloat), w = random({width}, k.dtype, 0.2, 1),
+                 dy = random({rows, width}, k.dtype), residual = random({rows, width}, k.dtype);
+      Tensor kept = poisoned({rows, width}, k.dtype), y = poisoned({rows, width}, k.dtype),
+             inverse = poisoned({rows}, torch::kFloat);
+      rms_norm(k.type, rows, width, floats(x.gpu), w.gpu.data_ptr(), 1e-6f, kept.data_ptr(), y.data_ptr(),
+               floats(inverse));
+      EXPECT_EQ(relative_error(kept, x.gpu.to(k.dtype)), 0);
+      const Tensor expected = ops::reference::rms_norm(x.cpu, w.cpu, 1e-6);
+      EXPECT_LT(relative_error(y, expected), k.rounded_once(rows * width));
 
-        const auto grads = torch::autograd::grad({expected}, {in64, w.cpu}, {dy.cpu.detach()});
-        Tensor dx = residual.gpu.clone(), d_w = torch::ones({width}, torch::kCUDA),
-               scratch = poisoned({norm_scratch(width)}, torch::kFloat);
-        rms_norm_grad(k.type, rows, width, dy.gpu.data_ptr(), in.data_ptr(), w.gpu.data_ptr(),
-                      floats(inverse), dx.data_ptr(), dx.data_ptr(), floats(d_w), floats(scratch));
-        EXPECT_LT(relative_error(dx, grads[0] + residual.cpu), k.tolerance);
-        EXPECT_LT(relative_error(d_w - 1, grads[1]), k.tolerance) << "adds to what is there";
-      }
+      const auto grads = torch::autograd::grad({expected}, {x.cpu, w.cpu}, {dy.cpu.detach()});
+      Tensor dx = residual.gpu.clone(), d_w = torch::ones({width}, torch::kCUDA),
+             scratch = poisoned({norm_scratch(width)}, torch::kFloat);
+      rms_norm_grad(k.type, rows, width, dy.gpu.data_ptr(), kept.data_ptr(), w.gpu.data_ptr(),
+                    floats(inverse), dx.data_ptr(), dx.data_ptr(), floats(d_w), floats(scratch));
+      EXPECT_LT(relative_error(dx, grads[0] + residual.cpu), k.tolerance);
+      EXPECT_LT(relative_error(d_w - 1, grads[1]), k.tolerance) << "adds to what is there";
+    }
 }
 
 TEST(GpuKernels, BiasAndItsGradient) {
@@ -108,12 +105,12 @@ TEST(GpuKernels, RotationWithAndWithoutHeadNorms) {
                           Shape{100, 6, 3, 128}, Shape{9, 2, 1, 256}})
       for (bool norms : {false, true})
         for (bool with_bias : {false, true}) {
-          if (norms && with_bias) continue;  // the model adds a bias before head norms by itself
           SCOPED_TRACE(::testing::Message() << s.tokens << " tokens, dim " << s.dim << " norms " << norms
                                             << " bias " << with_bias << " bytes " << size_of(k.type));
           const int64_t all = s.heads + 2 * s.kv, half = s.dim / 2;
-          const Twin given = random({s.tokens, all * s.dim}, k.dtype), bias = random({all * s.dim}, k.dtype),
-                     q_norm = random({s.dim}, k.dtype, 0.2, 1), k_norm = random({s.dim}, k.dtype, 0.2, 1);
+          const Twin given = random({s.tokens, all * s.dim}, torch::kFloat),
+                     bias = random({all * s.dim}, k.dtype), q_norm = random({s.dim}, k.dtype, 0.2, 1),
+                     k_norm = random({s.dim}, k.dtype, 0.2, 1);
           std::vector<int32_t> rows;
           std::mt19937 draw(1);
           for (int64_t t = 0; t < s.tokens; ++t) rows.push_back(int32_t(draw() % 50));
@@ -126,11 +123,11 @@ TEST(GpuKernels, RotationWithAndWithoutHeadNorms) {
                             norms ? q_norm.gpu.data_ptr() : nullptr,
                             norms ? k_norm.gpu.data_ptr() : nullptr,
                             1e-6f};
-          Tensor out = norms ? poisoned({s.tokens, all * s.dim}, k.dtype) : given.gpu.clone();
+          Tensor out = poisoned({s.tokens, all * s.dim}, k.dtype), kept = out.clone();
           Tensor inverse = poisoned({s.tokens, s.heads + s.kv}, torch::kFloat);
-          rotate_qkv(k.type, s.tokens, heads, norms ? given.gpu.data_ptr() : out.data_ptr(),
-                     with_bias ? bias.gpu.data_ptr() : nullptr, floats(cos), floats(sin), ints(table),
-                     out.data_ptr(), norms ? floats(inverse) : nullptr);
+          rotate_qkv(k.type, s.tokens, heads, floats(given.gpu), with_bias ? bias.gpu.data_ptr() : nullptr,
+                     floats(cos), floats(sin), ints(table), out.data_ptr(), norms ? kept.data_ptr() : nullptr,
+                     norms ? floats(inverse) : nullptr);
           const Tensor none;
           const Tensor in = with_bias ? given.cpu + bias.cpu : given.cpu;
           const auto [q, kk, v] =
@@ -138,7 +135,7 @@ TEST(GpuKernels, RotationWithAndWithoutHeadNorms) {
                                            sin.cpu().to(torch::kDouble).index_select(0, index), s.heads, s.kv,
                                            norms ? q_norm.cpu : none, norms ? k_norm.cpu : none, 1e-6);
           const Tensor split = out.view({s.tokens, all, s.dim});
-          EXPECT_LT(relative_error(split, torch::cat({q, kk, v}, 1)), k.tolerance);
+          EXPECT_LT(relative_error(split, torch::cat({q, kk, v}, 1)), k.rounded_once(out.numel()));
 
           const Twin dq = random({s.tokens, s.heads, s.dim}, k.dtype),
                      dk = random({s.tokens, s.kv, s.dim}, k.dtype),
@@ -150,7 +147,7 @@ TEST(GpuKernels, RotationWithAndWithoutHeadNorms) {
           Tensor d = poisoned({s.tokens, all * s.dim}, k.dtype), d_q = zeros(s.dim), d_k = zeros(s.dim),
                  scratch = poisoned({head_scratch(s.dim)}, torch::kFloat);
           rotate_qkv_grad(k.type, s.tokens, heads, dq.gpu.data_ptr(), dk.gpu.data_ptr(), dv.gpu.data_ptr(),
-                          given.gpu.data_ptr(), floats(inverse), floats(cos), floats(sin), ints(table),
+                          kept.data_ptr(), floats(inverse), floats(cos), floats(sin), ints(table),
                           d.data_ptr(), floats(d_q), floats(d_k), floats(scratch));
           EXPECT_LT(relative_error(d, grads[0]), k.tolerance);
           if (norms) {
@@ -168,7 +165,7 @@ TEST(GpuKernels, SwigluInPlace) {
       Tensor act = poisoned({rows, inner}, k.dtype), d_gate_up = gate_up.gpu.clone(), again = d.gpu.clone();
       swiglu(k.type, rows, inner, gate_up.gpu.data_ptr(), act.data_ptr());
       const Tensor expected = ops::reference::swiglu(gate_up.cpu);
-      EXPECT_LT(relative_error(act, expected), k.tolerance);
+      EXPECT_LT(relative_error(act, expected), k.rounded_once(rows * inner));
       swiglu_grad(k.type, rows, inner, d_gate_up.data_ptr(), again.data_ptr());
       EXPECT_LT(
           relative_error(d_gate_up, torch::autograd::grad({expected}, {gate_up.cpu}, {d.cpu.detach()})[0]),

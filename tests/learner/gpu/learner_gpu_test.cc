@@ -14,6 +14,7 @@
 #include "learner/gpu/shards_gpu.h"
 #include "learner/sharded_adamw.h"
 #include "learner/training_state.h"
+#include "tests/learner/model/changed_weights.h"
 #include "tests/learner/mpirun.h"
 #include "tests/learner/tiny.h"
 #include "transport/base/error.h"
@@ -118,7 +119,10 @@ TEST(GpuLearner, Float32EqualsTheCpu) {
       SCOPED_TRACE(s.name);
       Policy cpu(s.config, "cpu", "float32", true), gpu(s.config, "cuda", "float32", true),
           again(s.config, "cuda", "float32", true, "layer");
-      for (Policy* p : {&cpu, &gpu, &again}) p->init_random(3);
+      cpu.init_random(3);
+      WeightSet weights = cpu.snapshot(0, DType::f32);
+      test::fill_biases(weights);
+      for (Policy* p : {&cpu, &gpu, &again}) p->load(weights);
       const PackedBatch pack = made_up_pack(s.config, 7, 40, 5);
       const Result expected = run(cpu, pack, 0.8, entropy), got = run(gpu, pack, 0.8, entropy),
                    recomputed = run(again, pack, 0.8, entropy);
@@ -153,8 +157,9 @@ TEST(GpuLearner, Bfloat16IsNearAndRepeatsWithRecomputation) {
     Policy cpu(s.config, "cpu", "float32", true), gpu(s.config, "cuda", "bfloat16", true),
         again(s.config, "cuda", "bfloat16", true, "layer");
     gpu.init_random(3);
-    again.init_random(3);
-    cpu.load(gpu.snapshot(0, DType::bf16));  // the same rounded weights
+    WeightSet weights = gpu.snapshot(0, DType::bf16);
+    test::fill_biases(weights);
+    for (Policy* p : {&cpu, &gpu, &again}) p->load(weights);  // the same rounded weights
     const PackedBatch pack = made_up_pack(s.config, 9, 300, 5);
     const Result expected = run(cpu, pack, 1, true), got = run(gpu, pack, 1, true),
                  recomputed = run(again, pack, 1, true);
@@ -167,6 +172,23 @@ TEST(GpuLearner, Bfloat16IsNearAndRepeatsWithRecomputation) {
     std::printf("  %-24s mean |d logprob| %.5f, gradient error %.4f\n", s.name,
                 mean_difference(got.scores.logprobs, expected.scores.logprobs),
                 relative_error(got.grads, expected.grads));
+  }
+}
+
+TEST(GpuLearner, TheResidualStreamIsNotRounded) {
+  NEEDS_GPU();
+  for (const bool head_norms : {false, true}) {
+    ModelConfig c = shapes()[head_norms ? 3 : 2].config;
+    c.num_layers = 24, c.tie_word_embeddings = false;
+    Policy gpu(c, "cuda", "bfloat16", false), cpu(c, "cpu", "float32", false);
+    gpu.init_random(3);
+    WeightSet weights = gpu.snapshot(0, DType::bf16);
+    test::enlarge_embeddings(weights);
+    gpu.load(weights), cpu.load(weights);
+    const PackedBatch pack = made_up_pack(c, 9, 300, 5);
+    const double difference = mean_difference(gpu.score(pack, 1).logprobs, cpu.score(pack, 1).logprobs);
+    std::printf("  %s: mean |d logprob| %.5f\n", c.model_type.c_str(), difference);
+    EXPECT_LT(difference, 0.003) << c.model_type;
   }
 }
 

@@ -12,6 +12,7 @@
 #include "rollout/engine.h"
 #include "rollout/model_runner.h"
 #include "tests/kernels/gpu.h"
+#include "tests/learner/model/changed_weights.h"
 #include "transport/base/error.h"
 
 namespace cohort {
@@ -25,7 +26,9 @@ ModelConfig small(const std::string& type, int64_t head_dim = 64) {
   c.initializer_range =
       0.04;  // logits about as spread as a trained model's: bf16 leaves a mean |d| of some thousandths
   c.qkv_bias = type == "qwen2", c.qk_norm = type == "qwen3";
-  c.tie_word_embeddings = type != "llama";
+  if (type == "llama with biases")
+    c.model_type = "llama", c.qkv_bias = c.o_bias = c.mlp_bias = true, c.intermediate_size = 352;
+  c.tie_word_embeddings = c.model_type != "llama";
   return c;
 }
 // Rounded to bf16, so that both sides have the same weights.
@@ -34,6 +37,7 @@ std::shared_ptr<const WeightSet> weights_of(const ModelConfig& c, uint64_t seed,
   Decoder d(c, torch::kCPU, torch::kFloat);
   d.init_random(seed);
   WeightSet rounded = d.snapshot(version, DType::bf16);
+  test::fill_biases(rounded);
   if (dtype == DType::bf16) return std::make_shared<WeightSet>(std::move(rounded));
   d.load(rounded);
   return std::make_shared<WeightSet>(d.snapshot(version, DType::f32));
@@ -97,7 +101,7 @@ Mismatch mismatch(ModelRunner& reference, const std::map<std::pair<GroupId, uint
 
 TEST(CudaRunner, LogProbsAreTheReferences) {
   NEEDS_GPU();
-  for (const char* type : {"llama", "qwen2", "qwen3"})
+  for (const char* type : {"llama", "llama with biases", "qwen2", "qwen3"})
     for (int64_t head_dim : {32, 64, 128}) {
       const ModelConfig c = small(type, head_dim);
       const auto weights = weights_of(c, 3);
@@ -127,6 +131,29 @@ TEST(CudaRunner, LogProbsAreTheReferences) {
       for (size_t i = 0; i < got.size(); ++i) sum += std::abs(got[i] - want[i]);
       EXPECT_LT(sum / double(got.size()), 0.01);
     }
+}
+
+// Whether prompts are computed by small products or by cuBLAS's.
+TEST(CudaRunner, TheResidualStreamIsNotRounded) {
+  NEEDS_GPU();
+  ModelConfig c = small("llama");
+  c.num_layers = 24;
+  auto weights = std::make_shared<WeightSet>(*weights_of(c, 19));
+  test::enlarge_embeddings(*weights);
+  auto reference = reference_of(c, weights);
+  std::mt19937 rng(20);
+  SamplingParams p;
+  p.max_tokens = 60, p.seed = 7;
+  std::vector<EngineRequest> requests;
+  for (GroupId g = 1; g <= 4; ++g) requests.push_back(request(rng, g, 4, 1 + rng() % 90, p));
+  for (const int rows : {512, 0}) {
+    RunnerOptions o = cuda_options();
+    o.hopper_gemm_rows = rows;
+    auto runner = make_cuda_runner(c, weights, o);
+    const Mismatch m = mismatch(*reference, sample_all(*runner, requests));
+    std::printf("small products up to %d rows: mean |d| %.5f\n", rows, m.mean());
+    EXPECT_LT(m.mean(), 0.003) << rows;
+  }
 }
 
 TEST(CudaRunner, GreedyIsTheReferencesUpToTies) {
