@@ -182,16 +182,14 @@ Model::Kept Model::layer_forward(size_t i, Tensor& stream, const Pass& pass, boo
                 tokens = pass.tokens;
   Kept k;
   norm(stream, layer.input_norm, k.x, k.h1, k.inverse1);
-  Tensor product = empty_float({tokens, layer.qkv.outputs});
-  multiply(layer.qkv, k.h1, product);
+  multiply(layer.qkv, k.h1, pass.qkv_product);
   k.qkv = empty({tokens, layer.qkv.outputs});
   if (layer.q_norm.exists())
     k.qkv_given = torch::empty_like(k.qkv), k.head_inverse = empty_float({tokens, heads + kv});
   rotate_qkv(options_.type, tokens,
              {heads, kv, dim, weight_at(layer.q_norm), weight_at(layer.k_norm), float(config_.rms_norm_eps)},
-             floats(product), data(bias_of(layer.qkv)), floats(pass.cos), floats(pass.sin),
+             floats(pass.qkv_product), data(bias_of(layer.qkv)), floats(pass.cos), floats(pass.sin),
              ints(pass.table_row), data(k.qkv), data(k.qkv_given), floats(k.head_inverse));
-  product.reset();
   const Tensor all = k.qkv.view({tokens, heads + 2 * kv, dim});
   k.attention = attend(all.narrow(1, 0, heads), all.narrow(1, heads, kv), all.narrow(1, heads + kv, kv),
                        pass.sequences);
@@ -202,9 +200,8 @@ Model::Kept Model::layer_forward(size_t i, Tensor& stream, const Pass& pass, boo
   if (!layer.gate_up.biases.empty())
     add_bias(options_.type, tokens, layer.gate_up.outputs, data(k.gate_up), data(bias_of(layer.gate_up)));
   if (again) return k;
-  Tensor act = empty({tokens, config_.intermediate_size});
-  swiglu(options_.type, tokens, config_.intermediate_size, data(k.gate_up), data(act));
-  add_to_stream(layer.down, act, stream);
+  swiglu(options_.type, tokens, config_.intermediate_size, data(k.gate_up), data(pass.act));
+  add_to_stream(layer.down, pass.act, stream);
   return k;
 }
 

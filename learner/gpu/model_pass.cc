@@ -104,12 +104,15 @@ void Model::run_layers(Pass& pass, bool keep) {
               data(rows));
   pass.stream = rows.to(torch::kFloat);
   rows.reset();
+  pass.qkv_product = empty_float({pass.tokens, layers_[0].qkv.outputs});
+  pass.act = empty({pass.tokens, config_.intermediate_size});
   for (size_t i = 0; i < layers_.size(); ++i) {
     Kept input;
     if (keep && options_.recompute) input.stream = pass.stream.clone();
     Kept kept = layer_forward(i, pass.stream, pass);
     if (keep) pass.kept.push_back(std::move(options_.recompute ? input : kept));
   }
+  pass.qkv_product.reset(), pass.act.reset();
 }
 
 Model::Scores Model::score(const PackedBatch& batch, double temperature) {
@@ -140,6 +143,7 @@ void Model::backward(const Tensor& grad_logprobs, const Tensor& grad_entropy,
     Tensor d = head_backward(*pass, grad_logprobs, grad_entropy);
     pass->head_x.reset(), pass->head_y.reset();
     if (complete) complete(static_cast<size_t>(final_norm_.begin));
+    if (options_.recompute) pass->qkv_product = empty_float({pass->tokens, layers_[0].qkv.outputs});
     for (size_t i = layers_.size(); i-- > 0;) {
       if (options_.recompute) {
         Tensor stream = std::move(pass->kept[i].stream);
@@ -167,10 +171,11 @@ size_t Model::activation_bytes(int64_t tokens, int64_t predicted) const {
                             4 * (2 + static_cast<size_t>(c.num_heads)) + head_norms);
   const size_t stream = n * width * 4, layers = static_cast<size_t>(c.num_layers),
                kept = (options_.recompute ? stream : layer) * layers;
-  // beside them: in backward the stream's gradient, the activation's and one more of the width; with recompute the last layer's
-  // forward, with the stream and its activation
-  const size_t working =
-      options_.recompute ? layer + stream + n * inner * element : n * element * (2 * width + inner);
+  // beside them: in forward the stream, a QKV product and an activation, and with recompute what that layer would keep; in
+  // backward the stream's gradient, the activation's and one more of the width
+  const size_t forward = stream + n * (4 * qkv + element * inner),
+               backward = n * element * (2 * width + inner),
+               working = options_.recompute ? layer + forward : std::max(forward, backward);
   // the predicted tokens' rows of the stream before and after its norm; then logits, and the gradients of rows and stream
   const size_t rows = m * width * element * 2,
                head = rows +

@@ -31,6 +31,9 @@ struct Model::Pass {
   torch::Tensor cos, sin;
   Sequences sequences;
   std::vector<Kept> kept;
+  // Of one layer at a time, there as long as layers run: freed between layers, their memory would be cut up for what layers
+  // keep, and the next micro-batch would find no place for its logits.
+  torch::Tensor qkv_product, act;
   torch::Tensor stream;                        // after the last layer, until the head has its rows
   torch::Tensor head_x, head_y, head_inverse;  // N rows: of the stream, normalised
   torch::Tensor logprobs, entropy, normaliser;

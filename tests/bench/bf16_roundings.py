@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 folder, data = sys.argv[1], sys.argv[2]
 records = int(sys.argv[3]) if len(sys.argv) > 3 else 6
-PLACES = {"norm": "norms' outputs", "qkv": "q, k, v before and after the rotation", "probs": "attention weights",
+PLACES = {"norm": "norms' outputs", "product": "q, k, v before the rotation", "qkv": "q, k, v after it", "probs": "attention weights",
           "attn": "attention's output", "delta": "output and down products", "residual": "the residual sum",
           "gate": "gate and up products", "act": "SwiGLU's output"}
 
@@ -54,7 +54,7 @@ def logprobs(ids, places):
         return at("norm", x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * w)
 
     def rotated(x, w, n):
-        x = at("qkv", x @ w.T).reshape(rows, n, dim)
+        x = at("product", x @ w.T).reshape(rows, n, dim)
         a, b = x[..., :dim // 2], x[..., dim // 2:]
         return at("qkv", np.concatenate([a * cos - b * sin, b * cos + a * sin], -1))
 
@@ -82,8 +82,9 @@ def logprobs(ids, places):
     return (logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True)))[np.arange(rows - 1), ids[1:]]
 
 
-cases = {"all": set(PLACES), "all but the residual sum": set(PLACES) - {"residual"},
-         "all but the residual sum and what is added to it": set(PLACES) - {"residual", "delta"}}
+learner = set(PLACES) - {"residual", "delta", "product"}
+cases = {"all": set(PLACES), "all but the residual sum": set(PLACES) - {"residual"}, "those of the learner": learner,
+         "those of CudaRunner, decoding": learner - {"gate"}}
 cases |= {f"only {what}": {place} for place, what in PLACES.items()}
 tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
 exact, differences = [], {name: [] for name in cases}
