@@ -5,6 +5,7 @@
 // with its weights depends on the shared memory that the kernel before it leaves, and it leaves some to the next.
 #include <algorithm>
 #include <array>
+#include <chrono>
 
 #include "kernels/cuda_check.h"
 #include "kernels/rows_kernels.h"
@@ -24,6 +25,9 @@ constexpr size_t kMostNear = 3;
 constexpr float kBehind = 1.015f;
 // Of the step as it is: another choice is taken only below it, so that starts agree.
 constexpr float kAhead = 0.998f;
+
+// Before the first choice: on a GPU that was idle other kernels are the fastest for a while.
+constexpr std::chrono::milliseconds kWarmUp{250};
 
 // Layers in a trial: at least so many, and so many that their weights are not read from L2.
 size_t trial_layers(const ModelConfig& c, int64_t layer_bytes, int64_t least) {
@@ -173,11 +177,22 @@ std::vector<CudaModel::ChoiceSet> CudaModel::between_neighbours(const CudaBatch&
   return sets;
 }
 
+void CudaModel::warm_up(const CudaBatch& batch, cudaStream_t stream) {
+  Trials trials(stream);
+  trials.add([&] {
+    for (size_t layer = 0; layer < weights().layers.size(); ++layer)
+      multiply(batch, kGateUp, layer, {cuda::hopper_gemm_default(int(batch.rows)), 1, true}, stream);
+  });
+  const auto until = std::chrono::steady_clock::now() + kWarmUp;
+  while (std::chrono::steady_clock::now() < until) trials.times(10);
+}
+
 // Of a step of single tokens: what is fast for each product by itself, what of that is fast between the others, and of that the
 // fastest combination of the three smaller products: with one changed at a time the search ends where two have to change.
 void CudaModel::settle(const CudaBatch& batch, cudaStream_t stream) {
   fill_trial(batch, stream);
   std::swap(rows_, trial_rows_), std::swap(table_, trial_table_);
+  if (settled_.size() == 1) warm_up(batch, stream);
   std::array<std::vector<Choice>, kHead + 1> lists;
   for (int which = kQkv; which <= kHead; ++which) lists[size_t(which)] = candidates(batch, which, stream);
   choices_[{kHead, batch.rows}] = lists[kHead].front();

@@ -145,6 +145,7 @@ class CudaModel {
                                             cudaStream_t stream);
   void choose(int64_t rows, const ChoiceSet& set);
   void settle(const CudaBatch& batch, cudaStream_t stream);
+  void warm_up(const CudaBatch& batch, cudaStream_t stream);
   void fill_trial(const CudaBatch& batch, cudaStream_t stream);
   void prepare_blas(const CudaBatch& batch, int which, cudaStream_t stream);
   cuda::HopperGemmParams hopper(const CudaBatch& batch, int which, size_t layer, const Choice& choice) const;
