@@ -26,7 +26,7 @@ constexpr float kBehind = 1.015f;
 // Of the step as it is: another choice is taken only below it, so that starts agree.
 constexpr float kAhead = 0.998f;
 
-// Before the first choice: on a GPU that was idle other kernels are the fastest for a while.
+// Before the first choice, which came out otherwise, and slower, than later ones: perhaps since the GPU was idle.
 constexpr std::chrono::milliseconds kWarmUp{250};
 
 // Layers in a trial: at least so many, and so many that their weights are not read from L2.
