@@ -114,11 +114,12 @@ std::string shared_state(std::string_view program, std::string_view tests,
 // Whether tests point into an array of arrays by `&a[i][j]`: to the compiler that is a row.
 bool points_into_rows(std::string_view tests) {
   const std::vector<Token> all = tokens_of(tests);
+  const std::vector<size_t> behind = behind_brackets(tests, all);
   for (size_t i = 0; i < all.size(); ++i) {
     if (of(tests, all[i]) != "&") continue;
     const size_t name = skip(all, i + 1), first = skip(all, std::min(all.size(), name + 1));
     if (first >= all.size() || all[name].kind != Token::word || of(tests, all[first]) != "[") continue;
-    const size_t second = skip(all, behind_bracket(tests, all, first));
+    const size_t second = skip(all, behind[first]);
     if (second < all.size() && of(tests, all[second]) == "[") return true;
   }
   return false;

@@ -62,17 +62,6 @@ std::string_view of(std::string_view text, const Token& token) {
   return text.substr(token.begin, token.end - token.begin);
 }
 
-size_t behind_bracket(std::string_view text, const std::vector<Token>& all, size_t open) {
-  int depth = 0;
-  for (size_t i = open; i < all.size(); ++i) {
-    if (all[i].kind != Token::other) continue;
-    const char c = text[all[i].begin];
-    if (c == '(' || c == '[' || c == '{') ++depth;
-    if ((c == ')' || c == ']' || c == '}') && --depth == 0) return i + 1;
-  }
-  return all.size();
-}
-
 std::vector<size_t> behind_brackets(std::string_view text, const std::vector<Token>& all) {
   std::vector<size_t> behind(all.size(), all.size()), open;
   for (size_t i = 0; i < all.size(); ++i) {

@@ -16,9 +16,7 @@ struct Token {
 
 std::vector<Token> tokens_of(std::string_view text);
 std::string_view of(std::string_view text, const Token& token);
-// The index of the token behind the bracket that `open` opens, or the end.
-size_t behind_bracket(std::string_view text, const std::vector<Token>& all, size_t open);
-// The same of every bracket that opens, in one go.
+// For each token that opens a bracket the index of the one behind it, or the end; the end for all others.
 std::vector<size_t> behind_brackets(std::string_view text, const std::vector<Token>& all);
 // The first from `i` on that is not skipped, or the end.
 size_t skip(const std::vector<Token>& all, size_t i);

@@ -32,6 +32,15 @@ size_t CppTokens::directive(const std::vector<Token>& all, size_t i) {
   return i;
 }
 
+size_t CppTokens::behind_next(size_t i) const {
+  int depth = 0;
+  for (; i < t_.size(); ++i) {
+    if (opens(i)) ++depth;
+    if ((is(i, ")") || is(i, "]") || is(i, "}")) && --depth == 0) return i + 1;
+  }
+  return t_.size();
+}
+
 size_t CppTokens::behind_angle(size_t i) const {
   constexpr size_t kLongest = 500;  // tokens: else a text of `a<a<a<…` is read again from each of them
   int depth = 0;

@@ -35,8 +35,8 @@ class CppTokens {
   }
 
   bool opens(size_t i) const { return is(i, "(") || is(i, "[") || is(i, "{"); }
-  // The token behind the bracket that `open` opens, or the end.
-  size_t behind(size_t open) const { return opens(open) ? behind_[open] : behind_bracket(text_, t_, open); }
+  // The token behind the bracket that `open` opens, or the end. Of one that opens none: behind the next bracket that is whole.
+  size_t behind(size_t open) const { return opens(open) ? behind_[open] : behind_next(open); }
   // behind the > of the < at `i`, or `i` where it is none of a template's
   size_t behind_angle(size_t i) const;
   size_t behind_semicolon(size_t i, size_t end) const;
@@ -46,6 +46,7 @@ class CppTokens {
   bool has_body(size_t i, size_t end) const;
 
  private:
+  size_t behind_next(size_t i) const;
   size_t directive(const std::vector<Token>& all, size_t i);
 
   const std::string_view text_;

@@ -103,7 +103,7 @@ std::string quoted(std::string_view text) {
 std::string_view bare(std::string_view e) {
   for (e = trim(e); e.starts_with('('); e = trim(e.substr(1, e.size() - 2))) {
     const std::vector<Token> all = tokens_of(e);
-    if (behind_bracket(e, all, 0) != all.size() || !e.ends_with(')')) break;
+    if (behind_brackets(e, all)[0] != all.size() || !e.ends_with(')')) break;
   }
   return e;
 }
@@ -159,11 +159,12 @@ std::string with_sides_of(std::string_view whole, const std::string& word) {
 // C++: `assert(a == b)` becomes a call that has both sides.
 std::string with_sides(std::string_view tests, const std::string& word) {
   const std::vector<Token> all = tokens_of(tests);
+  const std::vector<size_t> behind = behind_brackets(tests, all);
   std::string out;
   for (size_t i = 0; i < all.size(); ++i) {
     const size_t open = skip(all, i + 1);
     if (of(tests, all[i]) == "assert" && open < all.size() && tests[all[open].begin] == '(') {
-      const size_t end = behind_bracket(tests, all, open);
+      const size_t end = behind[open];
       const std::string_view whole = tests.substr(all[open].end, all[end - 1].begin - all[open].end);
       if (end > open + 1 && whole.find('#') == whole.npos && whole.find("//") == whole.npos) {
         out += with_sides_of(whole, word);
