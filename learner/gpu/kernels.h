@@ -2,7 +2,8 @@
 // pointers to GPU memory; every call only launches, on the default stream. No Torch.
 //
 // T is float or bf16 (activations and weights); the residual stream, sums, statistics and gradients of parameters are always
-// float32, and so is all arithmetic: what is written in T is rounded once. Sums are added up in an order that depends on the shapes alone, so that two runs give the same bits. References: the ATen forms
+// float32, and so is all arithmetic: what is written in T is rounded once. Sums are added up in an order that depends on the
+// shapes alone, so that two runs give the same bits. References: the ATen forms
 // in learner/model/ops_reference.cc (tests/learner/gpu/kernels_test.cc compares, in float64).
 //
 // Shapes: T tokens (rows), D width, I the MLP's inner width, H query and K kv heads of dimension E, V vocabulary.
