@@ -77,6 +77,14 @@ EngineRequest request(std::mt19937& rng, GroupId group, uint32_t n, size_t promp
   return r;
 }
 
+// Groups 1 to `groups`, each with a prompt of its own of `shortest` tokens or up to `more` - 1 more.
+std::vector<EngineRequest> requests_for(std::mt19937& rng, GroupId groups, uint32_t n, size_t shortest,
+                                        size_t more, const SamplingParams& p) {
+  std::vector<EngineRequest> all;
+  for (GroupId g = 1; g <= groups; ++g) all.push_back(request(rng, g, n, shortest + rng() % more, p));
+  return all;
+}
+
 struct Mismatch {
   double absolute = 0, kl = 0;
   size_t tokens = 0;
@@ -108,10 +116,9 @@ TEST(CudaRunner, LogProbsAreTheReferences) {
       auto runner = make_cuda_runner(c, weights, cuda_options());
       auto reference = reference_of(c, weights);
       std::mt19937 rng(4);
-      std::vector<EngineRequest> requests;
       SamplingParams p;
       p.max_tokens = 60, p.seed = 7;
-      for (GroupId g = 1; g <= 6; ++g) requests.push_back(request(rng, g, 4, 1 + rng() % 90, p));
+      std::vector<EngineRequest> requests = requests_for(rng, 6, 4, 1, 90, p);
       p.max_tokens = 20;
       requests.push_back(request(rng, 9, 1, 1100, p));  // over the attention's splits
       EngineOptions options;
@@ -144,8 +151,7 @@ TEST(CudaRunner, TheResidualStreamIsNotRounded) {
   std::mt19937 rng(20);
   SamplingParams p;
   p.max_tokens = 60, p.seed = 7;
-  std::vector<EngineRequest> requests;
-  for (GroupId g = 1; g <= 4; ++g) requests.push_back(request(rng, g, 4, 1 + rng() % 90, p));
+  const std::vector<EngineRequest> requests = requests_for(rng, 4, 4, 1, 90, p);
   for (const int rows : {512, 0}) {
     RunnerOptions o = cuda_options();
     o.hopper_gemm_rows = rows;
@@ -166,8 +172,7 @@ TEST(CudaRunner, GreedyIsTheReferencesUpToTies) {
     std::mt19937 rng(6);
     SamplingParams greedy;
     greedy.temperature = 0, greedy.max_tokens = 50;
-    std::vector<EngineRequest> requests;
-    for (GroupId g = 1; g <= 16; ++g) requests.push_back(request(rng, g, 1, 3 + rng() % 40, greedy));
+    const std::vector<EngineRequest> requests = requests_for(rng, 16, 1, 3, 40, greedy);
     size_t same = 0, tokens = 0;
     for (const auto& [key, got] : sample_all(*runner, requests)) {
       Engine engine(*reference, nullptr);
@@ -221,8 +226,7 @@ TEST(CudaRunner, ASampleDoesNotDependOnItsBatch) {
   std::mt19937 rng(11);
   SamplingParams p;
   p.max_tokens = 50, p.seed = 4;
-  std::vector<EngineRequest> requests;
-  for (GroupId g = 1; g <= 16; ++g) requests.push_back(request(rng, g, 4, 1 + rng() % 30, p));
+  const std::vector<EngineRequest> requests = requests_for(rng, 16, 4, 1, 30, p);
   const auto together = sample_all(*runner, requests);
   for (size_t i : {0, 7, 15}) {
     const auto alone = sample_all(*runner, {requests[i]});
@@ -262,8 +266,7 @@ TEST(CudaRunner, ACacheThatIsTooSmallLosesNothing) {
   std::mt19937 rng(15);
   SamplingParams p;
   p.max_tokens = 100;
-  std::vector<EngineRequest> requests;
-  for (GroupId g = 1; g <= 10; ++g) requests.push_back(request(rng, g, 4, 5 + rng() % 60, p));
+  const std::vector<EngineRequest> requests = requests_for(rng, 10, 4, 5, 60, p);
   uint64_t preemptions = 0;
   const auto all = sample_all(*runner, requests, {}, &preemptions);
   EXPECT_EQ(all.size(), 40u);
