@@ -23,6 +23,9 @@ constexpr float kNear = 1.04f;
 constexpr size_t kMostNear = 3;
 // Of the fastest combination: given up beyond it after a few runs.
 constexpr float kBehind = 1.015f;
+// Steps with choices of more rows before these rows get choices of their own, which takes 0.2 to 1.2 s: the last sequences of a
+// run pass all numbers of rows, each in a few steps.
+constexpr int kBorrow = 256;
 // Of the step as it is: another choice is taken only below it, so that starts agree.
 constexpr float kAhead = 0.998f;
 
@@ -228,11 +231,26 @@ void CudaModel::choose(int64_t rows, const ChoiceSet& set) {
   for (int which = kQkv; which < kHead; ++which) choices_[{which, rows}] = set[size_t(which)];
 }
 
-void CudaModel::prepare(const CudaBatch& batch, cudaStream_t stream) {
+void CudaModel::borrow(const CudaBatch& batch, int32_t rows, cudaStream_t stream) {
+  for (int which = kQkv; which <= kHead; ++which) {
+    const Choice c = choices_.try_emplace({which, batch.rows}, choice(which, rows)).first->second;
+    if (!c.hopper) prepare_blas(batch, which, stream);
+  }
+}
+
+bool CudaModel::prepare(const CudaBatch& batch, cudaStream_t stream) {
   const bool single_tokens = batch.all_sampled && batch.decode_rows == batch.rows;
   if (fused(batch.rows) && single_tokens && !limits_.batch_invariant) {
-    if (settled_.insert(batch.rows).second) settle(batch, stream);
-    return;
+    const auto more = settled_.lower_bound(batch.rows);
+    if (more != settled_.end() && *more == batch.rows) return true;
+    if (more != settled_.end()) {
+      const int steps = borrowed_[batch.rows]++;
+      if (steps == 0) borrow(batch, *more, stream);
+      if (steps < kBorrow) return false;
+    }
+    settled_.insert(batch.rows);
+    settle(batch, stream);
+    return true;
   }
   for (int which = kQkv; which <= kHead; ++which) {
     const int64_t m = product(batch, which, 0).m;
@@ -242,6 +260,7 @@ void CudaModel::prepare(const CudaBatch& batch, cudaStream_t stream) {
     else
       prepare_blas(batch, which, stream);
   }
+  return true;
 }
 
 }  // namespace cohort

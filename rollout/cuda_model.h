@@ -87,8 +87,9 @@ class CudaModel {
   void flip() { front_ = 1 - front_; }
   int front() const { return front_; }
 
-  // Measures the products of this many rows. The activations are overwritten, no slot's pages are.
-  void prepare(const CudaBatch& batch, cudaStream_t stream);
+  // Before each step. Chooses the products of this many rows by measurement at their first step, where the activations are
+  // overwritten, no slot's pages are. Of single tokens only once it pays: until then false, and the choices are those of more rows.
+  bool prepare(const CudaBatch& batch, cudaStream_t stream);
   void enqueue(const CudaBatch& batch, cudaStream_t stream);
   void share_slot(int32_t from, int32_t to, int32_t whole, int32_t copy_from, int32_t copy_to,
                   cudaStream_t stream);
@@ -145,6 +146,7 @@ class CudaModel {
                                             cudaStream_t stream);
   void choose(int64_t rows, const ChoiceSet& set);
   void settle(const CudaBatch& batch, cudaStream_t stream);
+  void borrow(const CudaBatch& batch, int32_t rows, cudaStream_t stream);
   void warm_up(const CudaBatch& batch, cudaStream_t stream);
   void fill_trial(const CudaBatch& batch, cudaStream_t stream);
   void prepare_blas(const CudaBatch& batch, int which, cudaStream_t stream);
@@ -165,7 +167,8 @@ class CudaModel {
   int64_t qkv_width_ = 0, logits_stride_ = 0, table_stride_ = 0;
   int64_t pages_ = 0;  // the last one is no slot's: trials write to it
   std::map<Key, Choice> choices_;
-  std::set<int32_t> settled_;  // rows of which the products were chosen between their neighbours
+  std::set<int32_t> settled_;        // rows of which the products were chosen between their neighbours
+  std::map<int32_t, int> borrowed_;  // rows: steps with the choices of more rows
   DeviceMemory buffers_[2];
   Weights weights_[2];
   int front_ = 0;

@@ -61,8 +61,9 @@ cuda::HopperGemmParams CudaModel::hopper(const CudaBatch& batch, int which, size
       p.kind = cuda::GemmOut::swiglu, p.out = h_.as<void>();
       break;
     case kDown:
-      before_norm(nullptr, layer + 1 < weights().layers.size() ? weights().layers[layer + 1].input_norm
-                                                               : weights().final_norm);
+      before_norm(weights().layers[layer].down_bias, layer + 1 < weights().layers.size()
+                                                         ? weights().layers[layer + 1].input_norm
+                                                         : weights().final_norm);
       break;
     default:
       p.kind = cuda::GemmOut::logits, p.stride = g.stride;

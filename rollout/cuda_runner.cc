@@ -20,6 +20,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "kernels/cuda_check.h"
 #include "kernels/decode_attention.h"
@@ -81,7 +82,7 @@ class CudaRunner : public ModelRunner {
     cudaSetDevice(device_);
     cudaStreamSynchronize(stream_);
     cudaStreamSynchronize(side_stream_);
-    for (auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
+    for (auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph.runnable);
     for (cudaEvent_t e : {done_[0], done_[1], staged_, taken_}) cudaEventDestroy(e);
     cudaStreamDestroy(stream_);
     cudaStreamDestroy(side_stream_);
@@ -156,7 +157,11 @@ class CudaRunner : public ModelRunner {
   cudaEvent_t done_[2] = {}, staged_ = nullptr, taken_ = nullptr;
   uint64_t turn_ = 0;  // steps begun, as the device counts them
   std::deque<Begun> begun_;
-  std::map<std::pair<int, CudaBatch>, cudaGraphExec_t> graphs_;  // by the buffer of weights, too
+  struct Graph {
+    cudaGraphExec_t runnable = nullptr;
+    bool chosen = false;  // see CudaModel::prepare()
+  };
+  std::map<std::pair<int, CudaBatch>, Graph> graphs_;  // by the buffer of weights, too
   std::string share_device_;
   cuda::ShareReader shared_;  // under staging_
   std::mutex staging_;        // held while the second buffer is filled
@@ -300,19 +305,22 @@ void CudaRunner::launch(const CudaBatch& batch, bool graph) {
 }
 
 cudaGraphExec_t CudaRunner::graph_of(const CudaBatch& batch) {
-  const std::pair key(model_->front(), batch);
-  const auto known = graphs_.find(key);
-  if (known != graphs_.end()) return known->second;
-  model_->prepare(batch, stream_);
+  const bool chosen = model_->prepare(batch, stream_);
+  Graph& kept = graphs_[{model_->front(), batch}];
+  if (kept.runnable && kept.chosen == chosen) return kept.runnable;
+  if (kept.runnable) {
+    CUDA_CHECK(cudaStreamSynchronize(stream_));
+    CUDA_CHECK(cudaGraphExecDestroy(std::exchange(kept.runnable, nullptr)));
+  }
   cudaGraph_t graph = nullptr;
   CUDA_CHECK(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed));
   model_->enqueue(batch, stream_);
   CUDA_CHECK(cudaStreamEndCapture(stream_, &graph));
-  cudaGraphExec_t runnable = nullptr;
-  CUDA_CHECK(cudaGraphInstantiate(&runnable, graph, 0));
+  CUDA_CHECK(cudaGraphInstantiate(&kept.runnable, graph, 0));
   CUDA_CHECK(cudaGraphDestroy(graph));
-  CUDA_CHECK(cudaGraphUpload(runnable, stream_));
-  return graphs_[key] = runnable;
+  CUDA_CHECK(cudaGraphUpload(kept.runnable, stream_));
+  kept.chosen = chosen;
+  return kept.runnable;
 }
 
 void CudaRunner::end_step(std::span<Sampled> out) {

@@ -12,8 +12,10 @@
 #include "rollout/engine.h"
 #include "rollout/model_runner.h"
 #include "tests/kernels/gpu.h"
+#include "tests/learner/folder/temp_folder.h"
 #include "tests/learner/model/changed_weights.h"
 #include "transport/base/error.h"
+#include "transport/base/log.h"
 
 namespace cohort {
 namespace {
@@ -372,6 +374,36 @@ TEST(CudaRunner, GraphsReadTheWeightsThatWereSwappedIn) {
     EXPECT_LT(mismatch(*reference_of(c, weights_of(c, v, v)), all).mean(), 0.01) << v;
     ASSERT_TRUE(runner->swap_weights());
   }
+}
+
+// Choosing takes longer than the last few steps of a run: fewer rows take the choices of more until they have had many steps.
+TEST(CudaRunner, ChoicesAreMadeOnceTheyPay) {
+  NEEDS_GPU();
+  const ModelConfig c = small("qwen2");
+  const auto weights = weights_of(c, 20);
+  auto reference = reference_of(c, weights);
+  const TempFolder folder;
+  log::init("test", folder / "log");
+  const auto chosen = [&](int rows) {
+    log::flush();
+    return read_file(folder / "log").find(fmt::format(" {} rows, QKV", rows)) != std::string::npos;
+  };
+  auto runner = make_cuda_runner(c, weights, cuda_options());
+  std::mt19937 rng(21);
+  const auto run = [&](GroupId group, uint32_t n, int32_t tokens) {
+    SamplingParams p;
+    p.max_tokens = tokens, p.ignore_eos = true;
+    const Mismatch m = mismatch(*reference, sample_all(*runner, {request(rng, group, n, 20, p)}));
+    EXPECT_EQ(m.tokens, n * size_t(tokens));
+    EXPECT_LT(m.mean(), 0.01) << "group " << group;
+  };
+  run(1, 16, 10);
+  EXPECT_TRUE(chosen(16));
+  run(2, 4, 200);
+  EXPECT_FALSE(chosen(4));
+  run(3, 4, 200);  // the change is in the middle
+  EXPECT_TRUE(chosen(4));
+  log::init("test");
 }
 
 std::string refusal(const ModelConfig& c, const RunnerOptions& o) {
