@@ -3,78 +3,57 @@
 namespace cohort::cuda {
 namespace {
 
-constexpr int kThreads = 256, kBlocks = 4;       // of them on a multiprocessor
-constexpr int kEach = kSamplerPiece / kThreads;  // 16
+constexpr int kThreads = 256, kBlocks = 4;  // of them on a multiprocessor
+constexpr int kEach = kSamplerPiece / 32;   // of a lane
 
+// A warp a piece, and the next ones.
 __global__ void __launch_bounds__(kThreads, kBlocks)
     pieces_kernel(SamplerParams p, int pieces, int pieces_each) {
-  __shared__ float tops[kThreads / 32];
-  __shared__ int bests[kThreads / 32];
-  __shared__ float warp_sums[kThreads / 32];
   dependency_wait();
   dependents_launch();
-  const int row_index = blockIdx.y;
+  const int row_index = blockIdx.y, lane = threadIdx.x % 32;
   const Row& row = p.rows[row_index];
   if (row.slot < 0 || !row.sample) return;
   const float* logits = p.logits + row_index * p.stride;
   const float inverse_temperature = row.greedy ? 1.0f : row.inverse_temperature;
-  const int first = blockIdx.x * pieces_each, end = min(pieces, first + pieces_each);
+  const int first = (int(blockIdx.x) * (kThreads / 32) + int(threadIdx.x) / 32) * pieces_each,
+            end = min(pieces, first + pieces_each);
+  const auto id = [&](int piece, int v) { return int64_t(piece) * kSamplerPiece + v * 128 + lane * 4; };
 
   float4 next[kEach / 4];
   const auto fetch = [&](int piece) {
 #pragma unroll
-    for (int v = 0; v < kEach / 4; ++v) {
-      const int64_t i = int64_t(piece) * kSamplerPiece + v * kThreads * 4 + threadIdx.x * 4;
-      next[v] = i < p.vocab ? __ldcg(reinterpret_cast<const float4*>(logits + i))
-                            : float4{kMinusInf, kMinusInf, kMinusInf, kMinusInf};
-    }
+    for (int v = 0; v < kEach / 4; ++v)
+      next[v] = id(piece, v) < p.vocab ? __ldcg(reinterpret_cast<const float4*>(logits + id(piece, v)))
+                                       : float4{kMinusInf, kMinusInf, kMinusInf, kMinusInf};
   };
-  fetch(first);
-  float top;
-  int best;
+  if (first < end) fetch(first);
   for (int piece = first; piece < end; ++piece) {
-    float l[kEach];
-    top = kMinusInf, best = 0x7fffffff;
+    float l[kEach], top = kMinusInf;
+    int best = 0x7fffffff;
 #pragma unroll
     for (int v = 0; v < kEach / 4; ++v) {
-      const int64_t i = int64_t(piece) * kSamplerPiece + v * kThreads * 4 + threadIdx.x * 4;
       const float e[4] = {next[v].x, next[v].y, next[v].z, next[v].w};
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        l[v * 4 + j] = i + j < p.vocab ? settled(e[j]) : kMinusInf;
-        if (l[v * 4 + j] > top) top = l[v * 4 + j], best = int(i) + j;
+        const int64_t i = id(piece, v) + j;
+        l[v * 4 + j] = i < p.vocab ? settled(e[j]) : kMinusInf;
+        if (l[v * 4 + j] > top) top = l[v * 4 + j], best = int(i);
       }
     }
     if (piece + 1 < end) fetch(piece + 1);  // on its way while this one is added up
 #pragma unroll
     for (int o = 16; o > 0; o >>= 1) {
       const float other = __shfl_xor_sync(0xffffffffu, top, o);
-      const int id = __shfl_xor_sync(0xffffffffu, best, o);
-      if (other > top || (other == top && id < best)) top = other, best = id;
+      const int at = __shfl_xor_sync(0xffffffffu, best, o);
+      if (other > top || (other == top && at < best)) top = other, best = at;
     }
-    // Each warp relative to its own maximum, then one thread puts the eight together: one barrier.
     float sum = 0;
 #pragma unroll
     for (int j = 0; j < kEach; ++j)
       sum += l[j] == kMinusInf ? 0.0f : __expf(scaled(l[j], top, inverse_temperature));
     sum = warp_sum(sum);
-    if (threadIdx.x % 32 == 0)
-      tops[threadIdx.x / 32] = top, bests[threadIdx.x / 32] = best, warp_sums[threadIdx.x / 32] = sum;
-    __syncthreads();
-    if (threadIdx.x == 0) {
-#pragma unroll
-      for (int w = 1; w < kThreads / 32; ++w)
-        if (tops[w] > top || (tops[w] == top && bests[w] < best)) top = tops[w], best = bests[w];
-      float total = 0;
-#pragma unroll
-      for (int w = 0; w < kThreads / 32; ++w)
-        total += tops[w] == top ? warp_sums[w]
-                 : tops[w] == kMinusInf || isinf(top)
-                     ? 0.0f
-                     : warp_sums[w] * __expf((tops[w] - top) * inverse_temperature);
-      p.pieces[int64_t(row_index) * pieces + piece] = {top, total, best, 0};
-    }
-    __syncthreads();  // before the warps' results are overwritten
+    if (lane == 0) p.pieces[int64_t(row_index) * pieces + piece] = {top, sum, best, 0};
   }
 }
 
@@ -265,7 +244,7 @@ __global__ void __launch_bounds__(kChoose, 2) choose_kernel(SamplerParams p, int
 }
 
 int pieces_of(const SamplerParams& p) {
-  if (p.piece < 64 || p.piece > kSamplerPiece || p.vocab > 2 << 20 ||
+  if (p.piece % 64 != 0 || p.piece < 64 || p.piece > kSamplerPiece || p.vocab > 2 << 20 ||
       (p.logits ? p.stride % 4 != 0 || p.stride < p.vocab : p.truncation || p.piece > kMostEntries))
     call_failed("the vocabulary is too large, or rows of logits do not begin at 16 bytes", "sample_rows",
                 __FILE__, __LINE__);
@@ -279,9 +258,9 @@ int pieces_of(const SamplerParams& p) {
 void sampler_pieces(const SamplerParams& p, cudaStream_t stream, bool early) {
   const auto pieces = unsigned(pieces_of(p));
   if (p.piece != kSamplerPiece) call_failed("another size of pieces", "sampler_pieces", __FILE__, __LINE__);
-  // Several pieces a block where there are blocks enough; what a piece gives does not depend on it.
-  const unsigned each = p.count >= 256 ? 4 : 1;
-  launch(pieces_kernel, dim3((pieces + each - 1) / each, unsigned(p.count)), kThreads, 0, stream, early, p,
+  // Several pieces a warp where there are blocks enough; what a piece gives does not depend on it.
+  const unsigned each = p.count >= 256 ? 4 : 1, block = each * (kThreads / 32);
+  launch(pieces_kernel, dim3((pieces + block - 1) / block, unsigned(p.count)), kThreads, 0, stream, early, p,
          int(pieces), int(each));
 }
 

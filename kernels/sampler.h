@@ -3,7 +3,8 @@
 //
 // Logits come with their pieces: each piece's maximum, sum and arg max, left by the product that made them (GemmOut::logits) or
 // by sampler_pieces(), one pass over them. Then a block a row adds the pieces up in their order, finds the piece that the
-// random number falls into and walks that one; logits that were not kept are computed again for that piece. Rows with truncation go through another kernel, one block a row. No
+// random number falls into and walks that one; logits that were not kept are computed again for that piece. Rows with truncation
+// go through another kernel, one block a row, which reads only the pieces whose maxima say that something of them may be left. No
 // sum's order depends on the batch or on timing, so neither does a sample.
 #pragma once
 
@@ -13,7 +14,7 @@
 
 namespace cohort::cuda {
 
-constexpr int kSamplerPiece = 4096;  // sampler_pieces()
+constexpr int kSamplerPiece = 512;  // sampler_pieces()
 struct alignas(16) SamplerPiece {
   float top = 0, sum = 0;        // sum of exp((l - top) / temperature)
   int32_t best = 0, unused = 0;  // the lowest id of a logit of `top`, where the row is greedy
@@ -33,7 +34,7 @@ struct SamplerParams {
   int64_t vocab = 0, stride = 0;  // stride: a multiple of 4; vocab at most 2 million
   const Row* rows = nullptr;
   SamplerPiece* pieces = nullptr;  // [count][ceil(vocab / piece)]
-  int piece = kSamplerPiece;       // logits in one of them, 64 to 4096
+  int piece = kSamplerPiece;       // logits in one of them, 64 to 512, a multiple of 64
   bool truncation = false;         // some row may truncate: run the second kernel
   int32_t* last_token = nullptr;   // [slot], may be null
   SampledToken* results =
