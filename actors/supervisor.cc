@@ -40,7 +40,7 @@ std::vector<char*> pointers(const std::vector<std::string>& strings) {
 }
 
 // The last "PROGRAM: MESSAGE" line that run_main() printed, past `begin` of the log: mpirun adds paragraphs
-// of its own after it, so the last line is not it.
+// of its own after it, so the last line is not it. A line without its end was cut off by a full disk and may lack what matters.
 std::string error_line(const std::string& path, off_t begin) {
   static const std::regex pattern("^cohort(-[a-z]+)?( [a-z]+)?: (.+)$");
   std::ifstream log(path, std::ios::binary);
@@ -49,7 +49,7 @@ std::string error_line(const std::string& path, off_t begin) {
   log.seekg(std::max(begin, static_cast<off_t>(log.tellg()) - kTail));
   std::string line, found;
   std::smatch match;
-  while (std::getline(log, line))
+  while (std::getline(log, line) && !log.eof())
     if (line.size() < 4096 && std::regex_match(line, match, pattern)) found = match[3];
   return found;
 }

@@ -127,16 +127,22 @@ TEST_F(FullDisk, ACheckpointThatDoesNotFitLeavesTheOneBefore) {
   expect_whole(12);
 }
 
-// Its own line of why did not fit into its log, and it would fail the same way again.
+// Its own line of why did not fit into its log, or not whole, and it would fail the same way again.
 TEST_F(FullDisk, AChildThatEndsOnAFullDiskIsNotStartedAgain) {
   NEEDS_SMALL(1024);
-  Supervisor s({.log_dir = dir(), .guard = COHORT_BIN_DIR "/cohort", .environment = {}});
-  s.start({"learner", {"/bin/sh", "-c", "head -c 2000000 /dev/zero >" + filler() + "; exit 1"}});
-  std::vector<ChildEnd> ends;
-  for (int i = 0; i < 100 && ends.empty(); ++i) ends = s.wait(std::chrono::milliseconds(100));
-  ASSERT_EQ(ends.size(), 1u);
-  EXPECT_TRUE(ends[0].hopeless);
-  EXPECT_THAT(ends[0].error, HasSubstr(dir() + ": the disk is full"));
+  const std::string fill_up = "head -c 2000000 /dev/zero 2>/dev/null >" + filler() + "; ",
+                    why = "echo cohort-learner: cannot write metrics: No space left on device; exit 1";
+  for (const std::string& before : {std::string(), std::string("head -c 4050 /dev/zero; echo; ")}) {
+    Supervisor s({.log_dir = dir(), .guard = COHORT_BIN_DIR "/cohort", .environment = {}});
+    s.start({"learner", {"/bin/sh", "-c", before + fill_up + why}});
+    std::vector<ChildEnd> ends;
+    for (int i = 0; i < 100 && ends.empty(); ++i) ends = s.wait(std::chrono::milliseconds(100));
+    ASSERT_EQ(ends.size(), 1u);
+    EXPECT_TRUE(ends[0].hopeless);
+    EXPECT_THAT(ends[0].error, HasSubstr(dir() + ": the disk is full")) << before;
+    make_space();
+    std::filesystem::remove(dir() + "/learner.log");
+  }
 }
 
 TEST_F(FullDisk, SupervisedTrainingStopsWithOneLineAndGoesOn) {
