@@ -40,7 +40,8 @@ std::vector<char*> pointers(const std::vector<std::string>& strings) {
 }
 
 // The last "PROGRAM: MESSAGE" line that run_main() printed, past `begin` of the log: mpirun adds paragraphs
-// of its own after it, so the last line is not it. A line without its end was cut off by a full disk and may lack what matters.
+// of its own after it, so the last line is not it. A line without its end was cut off by a full disk and may
+// lack what matters.
 std::string error_line(const std::string& path, off_t begin) {
   static const std::regex pattern("^cohort(-[a-z]+)?( [a-z]+)?: (.+)$");
   std::ifstream log(path, std::ios::binary);

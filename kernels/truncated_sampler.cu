@@ -54,6 +54,10 @@ __device__ __forceinline__ uint32_t key_of(float x) {
 __device__ __forceinline__ int step_of(float x) {
   return min(kBins - 1, int(-x * kStepsPerUnit));
 }
+// x of a step's end: the least that it holds.
+__device__ __forceinline__ float end_of(int step) {
+  return step == kBins - 1 ? kMinusInf : -float(step + 1) / kStepsPerUnit;
+}
 __device__ __forceinline__ uint32_t mass_of(float x) {
   return uint32_t(fminf(__expf(x), 1.0f) * float(kUnit));
 }
@@ -155,11 +159,9 @@ struct Cut {
 template <bool kMass, class Wanted>
 __device__ Cut find_cut(const RowLogits& row, uint32_t most, Wanted wanted, TruncateShared& s) {
   const auto weight_of = [](float x) { return kMass ? mass_of(x) : 1u; };
-  const float largest = -__uint_as_float(most), least = kMass ? kNoMass : kMinusInf,
-              end_of_read =
-                  row.last_step == kBins - 1 ? kMinusInf : -float(row.last_step + 1) / kStepsPerUnit;
+  const float largest = -__uint_as_float(most), least = kMass ? kNoMass : kMinusInf;
   clear_bins(s);
-  row.each(row.lowest(fmaxf(fmaxf(largest, least), end_of_read)), [&](int, float x) {
+  row.each(row.lowest(fmaxf(fmaxf(largest, least), end_of(row.last_step))), [&](int, float x) {
     if (const int step = step_of(x); step <= row.last_step && key_of(x) <= most)
       add_to_bin(s, step, weight_of(x));
   });
@@ -171,8 +173,7 @@ __device__ Cut find_cut(const RowLogits& row, uint32_t most, Wanted wanted, Trun
   cut.before = s.taken;
   if (threadIdx.x == 0) s.listed = 0;
   __syncthreads();
-  const float end_of_step = step == kBins - 1 ? kMinusInf : -float(step + 1) / kStepsPerUnit,
-              low = row.lowest(fmaxf(fmaxf(largest, least), end_of_step));
+  const float low = row.lowest(fmaxf(fmaxf(largest, least), end_of(step)));
   row.each(low, [&](int, float x) {
     if (step_of(x) != step || key_of(x) > most) return;
     const uint32_t at = atomicAdd(&s.listed, 1u);
