@@ -107,6 +107,7 @@ void prefill(Clock& clock, const Shape& s, int sequences, int tokens, int past) 
   for (int i = 0; i < sequences; ++i)
     for (int first = 0; first < tokens * group; first += cuda::kPrefillTileRows)
       tiles.push_back({i, i * tokens, tokens, past, first});
+  cuda::most_keys_first(tiles.data(), int(tiles.size()), group);
   Array<cuda::PrefillTile> device_tiles(tiles);
   Array<bf16> q(size_t(total) * size_t(s.heads * s.head_dim)), out(q.size()), peer_out(q.size());
   fill_random(q);
