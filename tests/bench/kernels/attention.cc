@@ -10,7 +10,7 @@
 namespace cohort::bench {
 namespace {
 
-constexpr int kSplit = 512;  // CudaModel's
+constexpr int kSplit = 1024;  // CudaModel's
 
 // `layers` caches whose sequences lie in scattered pages, the same in each layer.
 struct Cache {
@@ -149,6 +149,8 @@ void prefill(Clock& clock, const Shape& s, int sequences, int tokens, int past) 
 void bench_decode_attention(Clock& clock) {
   for (const Shape& s : kShapes) {
     for (int batch : {64, 256, 512}) decode(clock, s, batch, 256);
+    decode(clock, s, 64, 1024);
+    decode(clock, s, 256, 1024);
     decode(clock, s, 64, 2048);
     decode(clock, s, 16, 32768);
     decode(clock, s, 2, 32768);
