@@ -2,7 +2,10 @@
 // group; a tile is 128 of them against 64 or 128 keys at a time, two key-value tiles in flight.
 //
 // Head sizes 64 and 128 take Hopper's instructions: one warp has the copy engine fetch pages, which lie in shared memory as
-// the products want them, and two warpgroups have 64 rows each. 32 takes the smaller mma instructions.
+// the products want them, and two warpgroups have 64 rows each. As many blocks as fill the chip take tiles by turns: the keys
+// and queries of a block's next tile are on their way while it computes. 32 takes the smaller mma instructions.
+#include <algorithm>
+
 #include "kernels/hopper.cuh"
 #include "kernels/prefill_attention.h"
 
@@ -155,20 +158,16 @@ __global__ void __launch_bounds__(kWarps * 32) prefill_attention_kernel(PrefillA
 
 template <int kDim>
 struct Hopper {
-  static constexpr int kGroups = 2, kThreads = kGroups * 128 + 32;
+  static constexpr int kGroups = 2, kThreads = (kGroups + 1) * 128;  // the last of them fetches
   static constexpr int kKeys = kDim == 64 ? 64 : 128, kHalves = kDim / 64, kPages = kKeys / kPageTokens;
   static constexpr int kHalf = kKeys * 128;                                    // bytes of 64 columns of keys
   static constexpr int kKeysBytes = kHalves * kHalf, kStage = 2 * kKeysBytes;  // keys, values
   static constexpr int kStages = 2, kQuery = 64 * kDim * 2;                    // of one warpgroup
-  static constexpr int kBytes = kGroups * kQuery + kStages * kStage + 1024;
+  static constexpr int kBytes = 2 * kGroups * kQuery + kStages * kStage + 1024;
   static constexpr int kBlocks = kDim == 64 ? 2 : 1;  // on a multiprocessor
+  static constexpr int kRegisters = kDim == 64 ? 104 : 240, kFetchRegisters = 24;
 };
 
-__device__ __forceinline__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 __device__ __forceinline__ void group_barrier(int group) {
   asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
 }
@@ -183,11 +182,10 @@ __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
   extern __shared__ unsigned char raw[];
   __shared__ __align__(8) uint64_t barriers[2 * H::kStages];
   unsigned char* shared = raw + ((1024 - (shared_address(raw) & 1023)) & 1023);
-  const uint32_t query = shared_address(shared), ring = query + H::kGroups * H::kQuery;
+  const uint32_t query = shared_address(shared), ring = query + 2 * H::kGroups * H::kQuery;
   const auto full = [&](int s) { return shared_address(barriers + s); };
   const auto empty = [&](int s) { return shared_address(barriers + H::kStages + s); };
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, kv_head = blockIdx.y;
-  const int heads_each = p.heads / p.kv.kv_heads;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, heads_each = p.heads / p.kv.kv_heads;
   if (threadIdx.x == 0) {
     for (int s = 0; s < H::kStages; ++s) barrier_init(full(s), 1), barrier_init(empty(s), H::kGroups * 4);
     barrier_init_done();
@@ -195,135 +193,179 @@ __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
   __syncthreads();
   dependency_wait();
   dependents_launch();
-  const PrefillTile tile = p.tiles[blockIdx.x];
-  const int rows = tile.tokens * heads_each;
-  const int last_row = min(tile.first + kPrefillTileRows, rows) - 1;
-  const int keys_end = tile.past + last_row / heads_each + 1;
-  const int blocks = (keys_end + H::kKeys - 1) / H::kKeys;
+  const uint64_t reciprocal = uint64_t(0xffffffffu / uint32_t(heads_each)) + 1;
+  const auto token_of = [&](int row) { return int(uint64_t(uint32_t(row)) * reciprocal >> 32); };
+  // This block's work by turns; every other turn goes through the blocks backwards, so that all have about as much.
+  struct Work {
+    PrefillTile tile;
+    int kv_head, rows, keys_end, blocks;
+  };
+  const int works = p.count * p.kv.kv_heads;
+  const auto work = [&](int turn, Work& w) {
+    const int i = turn * int(gridDim.x) + int(turn % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
+    if (i >= works) return false;
+    w.tile = p.tiles[i / p.kv.kv_heads], w.kv_head = i % p.kv.kv_heads;
+    w.rows = w.tile.tokens * heads_each;
+    const int last_row = min(w.tile.first + kPrefillTileRows, w.rows) - 1;
+    w.keys_end = w.tile.past + token_of(last_row) + 1;
+    w.blocks = (w.keys_end + H::kKeys - 1) / H::kKeys;
+    return true;
+  };
+  Work w;
+  int n = 0;  // key tiles that came before
 
-  if (warp == H::kGroups * 4) {  // a lane has one of a tile's pages, keys or values, 64 columns
-    const int32_t* table = p.kv.table + tile.slot * p.kv.table_stride;
+  if (warp >= H::kGroups * 4) {  // a lane has one of a tile's pages, keys or values, 64 columns
+    fewer_registers<H::kFetchRegisters>();
+    if (warp > H::kGroups * 4) return;
     const int page = lane % H::kPages, value = lane / H::kPages % 2, half = lane / H::kPages / 2;
-    const int pages = (keys_end + kPageTokens - 1) / kPageTokens;
-    for (int block = 0; block < blocks; ++block) {
-      const int s = block % H::kStages, at = block * H::kPages + page;
-      if (block >= H::kStages) barrier_wait(empty(s), (block / H::kStages - 1) & 1);
-      if (lane == 0) barrier_expect(full(s), H::kStage);
-      __syncwarp();
-      if (half >= H::kHalves) continue;
-      // outside the pool: zeros
-      const int row =
-          at < pages ? ((table[at] * 2 + value) * p.kv.kv_heads + kv_head) * kPageTokens : -kPageTokens;
-      copy_tile(ring + s * H::kStage + value * H::kKeysBytes + half * H::kHalf + page * kPageTokens * 128,
-                &pool, full(s), half * 64, row);
+    for (int turn = 0; work(turn, w); ++turn) {
+      const int32_t* table = p.kv.table + w.tile.slot * p.kv.table_stride;
+      const int pages = (w.keys_end + kPageTokens - 1) / kPageTokens;
+      for (int block = 0; block < w.blocks; ++block, ++n) {
+        const int s = n % H::kStages, at = block * H::kPages + page;
+        // outside the pool: zeros
+        const int row =
+            at < pages ? ((table[at] * 2 + value) * p.kv.kv_heads + w.kv_head) * kPageTokens : -kPageTokens;
+        if (n >= H::kStages) barrier_wait(empty(s), (n / H::kStages - 1) & 1);
+        if (lane == 0) barrier_expect(full(s), H::kStage);
+        __syncwarp();
+        if (half < H::kHalves)
+          copy_tile(ring + s * H::kStage + value * H::kKeysBytes + half * H::kHalf + page * kPageTokens * 128,
+                    &pool, full(s), half * 64, row);
+      }
     }
     return;
   }
 
+  more_registers<H::kRegisters>();
   const int group = warp / 4, thread = threadIdx.x % 128;
-  const int first = tile.first + group * 64;  // of this warpgroup's rows
-  const auto element = [&](int r) {           // where its row r starts in q and out
-    return (int64_t(tile.first_row + (first + r) / heads_each) * p.heads + kv_head * heads_each +
-            (first + r) % heads_each) *
+  // Where this warpgroup's row r of a tile starts in q and out.
+  const auto element = [&](const Work& of, int r) {
+    const int at = of.tile.first + group * 64 + r, token = token_of(at);
+    return (int64_t(of.tile.first_row + token) * p.heads + of.kv_head * heads_each + at -
+            token * heads_each) *
            kDim;
   };
-  unsigned char* my_query = shared + group * H::kQuery;
-  for (int c = thread; c < 64 * kDim / 8; c += 128) {
-    const int r = c / (kDim / 8), chunk = c % (kDim / 8);
-    const uint4 v =
-        first + r < rows ? *reinterpret_cast<const uint4*>(p.q + element(r) + chunk * 8) : uint4{0, 0, 0, 0};
-    *reinterpret_cast<uint4*>(my_query + chunk / 8 * 8192 + r * 128 + ((chunk % 8) ^ (r & 7)) * 16) = v;
-  }
-  before_copy_engine_or_products();
-  group_barrier(group);
+  const auto place_of = [](int r, int chunk) {  // in the queries, of 16 bytes of a row
+    return chunk / 8 * 8192 + r * 128 + ((chunk % 8) ^ (r & 7)) * 16;
+  };
+  const auto fetch_queries = [&](int turn) {
+    Work next;
+    if (work(turn, next)) {
+      const uint32_t to = query + (turn % 2 * H::kGroups + group) * H::kQuery;
+#pragma unroll 4
+      for (int c = thread; c < 64 * kDim / 8; c += 128) {
+        const int r = c / (kDim / 8), chunk = c % (kDim / 8);
+        const bool valid = next.tile.first + group * 64 + r < next.rows;
+        copy_16(to + place_of(r, chunk), p.q + (valid ? element(next, r) + chunk * 8 : 0), valid);
+      }
+    }
+    copy_commit();
+  };
 
   const float scale = p.scale * 1.4426950408889634f;
-  float top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
-  float out[kDim / 2];
+  fetch_queries(0);
+  for (int turn = 0; work(turn, w); ++turn) {
+    copy_wait<0>();
+    before_copy_engine_or_products();
+    group_barrier(group);  // its queries are there, and nobody reads those of the turn before
+    fetch_queries(turn + 1);
+    const uint32_t my_query = query + (turn % 2 * H::kGroups + group) * H::kQuery;
+    float top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
+    float out[kDim / 2];
 #pragma unroll
-  for (float& o : out) o = 0;
-  int limit[2];  // keys that this thread's two rows see
+    for (float& o : out) o = 0;
+    int limit[2];  // keys that this thread's two rows see
 #pragma unroll
-  for (int r = 0; r < 2; ++r)
-    limit[r] = tile.past + (first + warp % 4 * 16 + lane / 4 + 8 * r) / heads_each + 1;
+    for (int r = 0; r < 2; ++r)
+      limit[r] = w.tile.past + token_of(w.tile.first + group * 64 + warp % 4 * 16 + lane / 4 + 8 * r) + 1;
 
-  for (int block = 0; block < blocks; ++block) {
-    const int s = block % H::kStages;
-    const uint32_t keys = ring + s * H::kStage, values = keys + H::kKeysBytes;
-    barrier_wait(full(s), block / H::kStages & 1);
-    float scores[H::kKeys / 2];
-    multiply_begin();
+    for (int block = 0; block < w.blocks; ++block, ++n) {
+      const int s = n % H::kStages;
+      const uint32_t keys = ring + s * H::kStage, values = keys + H::kKeysBytes;
+      barrier_wait(full(s), n / H::kStages & 1);
+      float scores[H::kKeys / 2];
+      multiply_begin();
 #pragma unroll
-    for (int k = 0; k < kDim / 16; ++k)
-      Multiply<H::kKeys>::run(scores, tile_descriptor(query + group * H::kQuery + k / 4 * 8192) + k % 4 * 2,
-                              tile_descriptor(keys + k / 4 * H::kHalf) + k % 4 * 2, k > 0);
-    multiply_commit();
-    // What a page holds behind the last key may be NaN, and 0 * NaN is not 0.
-    const int in_block = keys_end - block * H::kKeys;
-    if (in_block < H::kKeys && in_block % kPageTokens != 0) {
-      const int end = (in_block + kPageTokens - 1) / kPageTokens * kPageTokens;
-      for (int c = thread; c < (end - in_block) * kDim / 8; c += 128) {
-        const int t = in_block + c / (kDim / 8), chunk = c % (kDim / 8);
-        *reinterpret_cast<uint4*>(shared + (values - query) + chunk / 8 * H::kHalf + t * 128 +
-                                  ((chunk % 8) ^ (t & 7)) * 16) = uint4{0, 0, 0, 0};
+      for (int k = 0; k < kDim / 16; ++k)
+        Multiply<H::kKeys>::run(scores, tile_descriptor(my_query + k / 4 * 8192) + k % 4 * 2,
+                                tile_descriptor(keys + k / 4 * H::kHalf) + k % 4 * 2, k > 0);
+      multiply_commit();
+      // What a page holds behind the last key may be NaN, and 0 * NaN is not 0.
+      const int in_block = w.keys_end - block * H::kKeys;
+      if (in_block < H::kKeys && in_block % kPageTokens != 0) {
+        const int end = (in_block + kPageTokens - 1) / kPageTokens * kPageTokens;
+        for (int c = thread; c < (end - in_block) * kDim / 8; c += 128) {
+          const int t = in_block + c / (kDim / 8), chunk = c % (kDim / 8);
+          *reinterpret_cast<uint4*>(shared + (values - query) + chunk / 8 * H::kHalf + t * 128 +
+                                    ((chunk % 8) ^ (t & 7)) * 16) = uint4{0, 0, 0, 0};
+        }
+        before_copy_engine_or_products();
+        group_barrier(group);
       }
-      before_copy_engine_or_products();
-      group_barrier(group);
-    }
-    multiply_wait<0>();
-    if (block * H::kKeys + H::kKeys > limit[0]) {  // limit[0] <= limit[1]
+      multiply_wait<0>();
+      if (block * H::kKeys + H::kKeys > limit[0]) {  // limit[0] <= limit[1]
 #pragma unroll
-      for (int j = 0; j < H::kKeys / 2; ++j) {
-        const int token = block * H::kKeys + j / 4 * 8 + lane % 4 * 2 + (j & 1);
-        if (token >= limit[j >> 1 & 1]) scores[j] = -INFINITY;
+        for (int j = 0; j < H::kKeys / 2; ++j) {
+          const int token = block * H::kKeys + j / 4 * 8 + lane % 4 * 2 + (j & 1);
+          if (token >= limit[j >> 1 & 1]) scores[j] = -INFINITY;
+        }
       }
-    }
-    float best[2] = {top[0], top[1]};
+      float best[2] = {top[0], top[1]};
 #pragma unroll
-    for (int j = 0; j < H::kKeys / 2; ++j) best[j >> 1 & 1] = fmaxf(best[j >> 1 & 1], scores[j]);
-    float shrink[2];
+      for (int j = 0; j < H::kKeys / 2; ++j) best[j >> 1 & 1] = fmaxf(best[j >> 1 & 1], scores[j]);
+      float shrink[2];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 1));
+        best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 2));
+        // key 0 is seen by every row, so best is finite from the first block on
+        shrink[r] = power_of_2((top[r] - best[r]) * scale);
+        total[r] *= shrink[r], top[r] = best[r], best[r] *= scale;
+      }
+      uint32_t weights[H::kKeys / 16][4];
+#pragma unroll
+      for (int k = 0; k < H::kKeys / 16; ++k)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {  // rows by turns, then the next eight keys
+          const int j = 8 * k + 2 * i, r = i & 1;
+          const float a = power_of_2(scores[j] * scale - best[r]),
+                      b = power_of_2(scores[j + 1] * scale - best[r]);
+          total[r] += a + b;
+          weights[k][i] = pack(a, b);
+        }
+#pragma unroll
+      for (int j = 0; j < kDim / 2; ++j) out[j] *= shrink[j >> 1 & 1];
+      multiply_begin();
+#pragma unroll
+      for (int k = 0; k < H::kKeys / 16; ++k)
+        MultiplyTransposed<kDim>::run(out, weights[k],
+                                      column_descriptor(values + k * kPageTokens * 128, H::kHalf));
+      multiply_commit();
+      multiply_wait<0>();
+      if (lane == 0) barrier_arrive(empty(s));
+    }
+    // To memory in whole rows, by way of the queries' place.
+    group_barrier(group);
+    unsigned char* const mine = shared + (my_query - query);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 1));
-      best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 2));
-      // key 0 is seen by every row, so best is finite from the first block on
-      shrink[r] = exp2_fast((top[r] - best[r]) * scale);
-      total[r] *= shrink[r], top[r] = best[r], best[r] *= scale;
+      total[r] += __shfl_xor_sync(0xffffffffu, total[r], 1);
+      total[r] += __shfl_xor_sync(0xffffffffu, total[r], 2);
+      const float inverse = 1 / total[r];
+#pragma unroll
+      for (int n = 0; n < kDim / 8; ++n)
+        *reinterpret_cast<uint32_t*>(mine + place_of(warp % 4 * 16 + lane / 4 + 8 * r, n) + lane % 4 * 4) =
+            pack(out[4 * n + 2 * r] * inverse, out[4 * n + 2 * r + 1] * inverse);
     }
-    uint32_t weights[H::kKeys / 16][4];
+    __syncwarp();
 #pragma unroll
-    for (int k = 0; k < H::kKeys / 16; ++k)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {  // rows by turns, then the next eight keys
-        const int j = 8 * k + 2 * i, r = i & 1;
-        const float a = exp2_fast(scores[j] * scale - best[r]),
-                    b = exp2_fast(scores[j + 1] * scale - best[r]);
-        total[r] += a + b;
-        weights[k][i] = pack(a, b);
-      }
-#pragma unroll
-    for (int j = 0; j < kDim / 2; ++j) out[j] *= shrink[j >> 1 & 1];
-    multiply_begin();
-#pragma unroll
-    for (int k = 0; k < H::kKeys / 16; ++k)
-      MultiplyTransposed<kDim>::run(out, weights[k],
-                                    column_descriptor(values + k * kPageTokens * 128, H::kHalf));
-    multiply_commit();
-    multiply_wait<0>();
-    if (lane == 0) barrier_arrive(empty(s));
-  }
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    total[r] += __shfl_xor_sync(0xffffffffu, total[r], 1);
-    total[r] += __shfl_xor_sync(0xffffffffu, total[r], 2);
-    const int m = warp % 4 * 16 + lane / 4 + 8 * r;
-    if (first + m >= rows) continue;
-    bf16* to = p.out + element(m);
-    const float inverse = 1 / total[r];
-#pragma unroll
-    for (int n = 0; n < kDim / 8; ++n)
-      *reinterpret_cast<uint32_t*>(to + n * 8 + lane % 4 * 2) =
-          pack(out[4 * n + 2 * r] * inverse, out[4 * n + 2 * r + 1] * inverse);
+    for (int c = lane; c < 16 * kDim / 8; c += 32) {
+      const int r = warp % 4 * 16 + c / (kDim / 8), chunk = c % (kDim / 8);
+      if (w.tile.first + group * 64 + r < w.rows)
+        *reinterpret_cast<uint4*>(p.out + element(w, r) + chunk * 8) =
+            *reinterpret_cast<const uint4*>(mine + place_of(r, chunk));
+    }
   }
 }
 
@@ -333,8 +375,9 @@ void run_hopper(const PrefillAttentionParams& p, cudaStream_t stream, bool early
   allow_shared_memory<hopper_prefill_kernel<kDim>>(H::kBytes);
   // The layer's pages as one matrix of a token a row. How many there are is not known here, and only pages of the table are read.
   const CUtensorMap pool = tile_map(p.kv.base, int64_t{1} << 30, kDim, kPageTokens);
-  launch(hopper_prefill_kernel<kDim>, dim3(unsigned(p.count), unsigned(p.kv.kv_heads)), H::kThreads,
-         H::kBytes, stream, early, pool, p);
+  launch(hopper_prefill_kernel<kDim>,
+         unsigned(std::min(p.count * p.kv.kv_heads, H::kBlocks * p.multiprocessors)), H::kThreads, H::kBytes,
+         stream, early, pool, p);
 }
 
 template <int kDim>
@@ -346,6 +389,14 @@ void run(const PrefillAttentionParams& p, cudaStream_t stream, bool early) {
 }
 
 }  // namespace
+
+void most_keys_first(PrefillTile* tiles, int count, int group) {
+  const auto keys = [group](const PrefillTile& t) {
+    return t.past + (std::min(t.first + kPrefillTileRows, t.tokens * group) - 1) / group;
+  };
+  std::stable_sort(tiles, tiles + count,
+                   [&](const PrefillTile& a, const PrefillTile& b) { return keys(a) > keys(b); });
+}
 
 void prefill_attention(const PrefillAttentionParams& p, cudaStream_t stream, bool early) {
   if (p.count == 0) return;

@@ -11,10 +11,10 @@ constexpr float kMinusInf = -INFINITY;
 __device__ __forceinline__ float settled(float l) {
   return l > kMinusInf ? l : kMinusInf;
 }  // NaN counts as -inf
-// (l - top) / temperature; with an infinite top only its like remain.
+// (l - top) / temperature of l <= top; with an infinite top only its like remain.
 __device__ __forceinline__ float scaled(float l, float top, float inverse_temperature) {
-  if (isinf(top)) return l == top && top > 0 ? 0.0f : kMinusInf;
-  return (settled(l) - top) * inverse_temperature;
+  if (!(l > kMinusInf)) return kMinusInf;
+  return l == top ? 0.0f : (l - top) * inverse_temperature;
 }
 
 __device__ inline void deliver(const SamplerParams& p, int row_index, const Row& row, int32_t token,
@@ -26,36 +26,42 @@ __device__ inline void deliver(const SamplerParams& p, int row_index, const Row&
 }
 
 // Sums over the block in a fixed order; the result in every thread.
-template <class T, int kBlock>
-__device__ __forceinline__ T block_sum(T v, T* scratch) {
+template <class T>
+__device__ __forceinline__ T warp_total(T v) {
 #pragma unroll
   for (int o = 16; o > 0; o >>= 1) v += __shfl_xor_sync(0xffffffffu, v, o);
+  return v;
+}
+template <class T, int kBlock>
+__device__ __forceinline__ T block_sum(T v, T* scratch) {
+  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
+  v = warp_total(v);
   __syncthreads();
-  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = v;
+  if (lane == 0) scratch[warp] = v;
   __syncthreads();
-  T total = 0;
-  for (int i = 0; i < kBlock / 32; ++i) total += scratch[i];
-  return total;
+  return warp_total(lane < kBlock / 32 ? scratch[lane] : T(0));
 }
 // What the threads before this one hold, and by `total` what all hold.
-template <class T, int kBlock>
-__device__ __forceinline__ T block_prefix(T v, T* scratch, T& total) {
-  T sum = v;
+template <class T>
+__device__ __forceinline__ T warp_prefix(T v) {  // with this one's
 #pragma unroll
   for (int o = 1; o < 32; o <<= 1) {
-    const T below = __shfl_up_sync(0xffffffffu, sum, o);
-    if (int(threadIdx.x % 32) >= o) sum += below;
+    const T below = __shfl_up_sync(0xffffffffu, v, o);
+    if (int(threadIdx.x % 32) >= o) v += below;
   }
+  return v;
+}
+template <class T, int kBlock>
+__device__ __forceinline__ T block_prefix(T v, T* scratch, T& total) {
+  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
+  const T sum = warp_prefix(v);
   __syncthreads();
-  if (threadIdx.x % 32 == 31) scratch[threadIdx.x / 32] = sum;
+  if (lane == 31) scratch[warp] = sum;
   __syncthreads();
-  T before = 0;
-  total = 0;
-  for (int i = 0; i < kBlock / 32; ++i) {
-    if (i < int(threadIdx.x / 32)) before += scratch[i];
-    total += scratch[i];
-  }
-  return before + (sum - v);
+  const T warps = warp_prefix(lane < kBlock / 32 ? scratch[lane] : T(0));
+  total = __shfl_sync(0xffffffffu, warps, 31);
+  const T before = __shfl_sync(0xffffffffu, warps, (warp + 31) % 32);
+  return (warp > 0 ? before : T(0)) + (sum - v);
 }
 
 // The second kernel, for rows whose sampling truncates.

@@ -4,12 +4,14 @@
 namespace cohort::cuda {
 namespace {
 
-// A row is shared by gridDim.y blocks.
-__global__ void swiglu_kernel(const uint4* gate_up, RowScale row_scales, int vectors, uint4* h) {
+// A row is shared by gridDim.y blocks. Without a scale a thread has few registers, so that a multiprocessor has many of them.
+template <bool kScaled>
+__global__ void __launch_bounds__(256)
+    swiglu_kernel(const uint4* gate_up, RowScale row_scales, int vectors, uint4* h) {
   dependency_wait();
   dependents_launch();
   const int64_t row = blockIdx.x;
-  const float scale = row_scale(row_scales, int(row));
+  const float scale = kScaled ? row_scale(row_scales, int(row)) : 1.0f;
   for (int i = int(blockIdx.y * blockDim.x + threadIdx.x); i < vectors; i += int(gridDim.y * blockDim.x)) {
     const uint4 g = gate_up[2 * row * vectors + i], u = gate_up[(2 * row + 1) * vectors + i];
     const bf16 *gs = reinterpret_cast<const bf16*>(&g), *us = reinterpret_cast<const bf16*>(&u);
@@ -28,9 +30,10 @@ __global__ void swiglu_kernel(const uint4* gate_up, RowScale row_scales, int vec
 
 void swiglu(const bf16* gate_up, const RowScale& scale, int rows, int width, bf16* h, cudaStream_t stream,
             bool early) {
-  const int vectors = width / 8, blocks = (vectors + 255) / 256;
-  launch(swiglu_kernel, dim3(unsigned(rows), unsigned(blocks)), 256, 0, stream, early,
-         reinterpret_cast<const uint4*>(gate_up), scale, vectors, reinterpret_cast<uint4*>(h));
+  const int vectors = width / 8, blocks = rows >= 1024 ? 1 : (vectors + 255) / 256;
+  launch(scale.squares ? swiglu_kernel<true> : swiglu_kernel<false>, dim3(unsigned(rows), unsigned(blocks)),
+         256, 0, stream, early, reinterpret_cast<const uint4*>(gate_up), scale, vectors,
+         reinterpret_cast<uint4*>(h));
 }
 
 }  // namespace cohort::cuda

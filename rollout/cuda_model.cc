@@ -236,9 +236,9 @@ void CudaModel::enqueue_attention(const CudaBatch& batch, size_t layer, cudaStre
     cuda::rope_write({rows_.as<cuda::Row>() + batch.decode_rows, chunk_rows, rest, rope, heads, kv,
                       q_.as<bf16>() + batch.decode_rows * c.num_heads * c.head_dim},
                      stream, early);
-    cuda::prefill_attention(
-        {tiles_.as<cuda::PrefillTile>(), batch.tiles, q_.as<bf16>(), heads, kv, scale, attention_.as<bf16>()},
-        stream, early);
+    cuda::prefill_attention({tiles_.as<cuda::PrefillTile>(), batch.tiles, q_.as<bf16>(), heads, kv, scale,
+                             attention_.as<bf16>(), multiprocessors_},
+                            stream, early);
   }
   if (batch.decode_rows > 0) {
     cuda::DecodeAttentionParams p;
@@ -291,6 +291,7 @@ void CudaModel::upload(const CudaBatch& batch, uint64_t turn, cudaStream_t strea
   const auto copy = [&](const DeviceMemory& to, const void* from, size_t bytes) {
     if (bytes > 0) CUDA_CHECK(cudaMemcpyAsync(to.as<void>(), from, bytes, cudaMemcpyHostToDevice, stream));
   };
+  cuda::most_keys_first(tiles(turn), batch.tiles, int(config_.num_heads / config_.num_kv_heads));
   copy(tiles_, tiles(turn), size_t(batch.tiles) * sizeof(cuda::PrefillTile));
   copy(index_, sample_index(turn), size_t(batch.sampled) * sizeof(int32_t));
 }

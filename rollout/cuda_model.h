@@ -94,7 +94,7 @@ class CudaModel {
   void share_slot(int32_t from, int32_t to, int32_t whole, int32_t copy_from, int32_t copy_to,
                   cudaStream_t stream);
 
-  static constexpr int32_t kSplitTokens = 512;
+  static constexpr int32_t kSplitTokens = 1024;  // of a context, a block of the attention
   const CudaModelLimits& limits() const { return limits_; }
   // By turns, see kernels/rows_kernels.h. Pinned.
   cuda::Row* rows(uint64_t turn) const { return pinned_rows_ + (turn & 1) * uint64_t(limits_.rows); }

@@ -166,6 +166,18 @@ TEST(GpuAttention, Decode) {
     }
 }
 
+TEST(PrefillTiles, MostKeysFirst) {
+  // two chunks of 3 heads a kv head: 100 tokens after 10, 30 after 90; a tile's keys are those of its last row
+  std::vector<PrefillTile> tiles;
+  for (const auto& [slot, tokens, past] : {std::tuple{0, 100, 10}, {1, 30, 90}})
+    for (int first = 0; first < 3 * tokens; first += kPrefillTileRows)
+      tiles.push_back({slot, 0, tokens, past, first});
+  most_keys_first(tiles.data(), int(tiles.size()), 3);
+  std::vector<std::pair<int, int>> order;
+  for (const PrefillTile& t : tiles) order.emplace_back(t.slot, t.first);
+  EXPECT_EQ(order, (std::vector<std::pair<int, int>>{{1, 0}, {0, 256}, {0, 128}, {0, 0}}));
+}
+
 TEST(GpuAttention, RopeWriteAndPrefill) {
   NEEDS_GPU();
   std::mt19937 rng(5);
@@ -187,6 +199,7 @@ TEST(GpuAttention, RopeWriteAndPrefill) {
           rows.back().slot = int32_t(c), rows.back().position = past + t;
         }
       }
+      if (norms) most_keys_first(tiles.data(), int(tiles.size()), group);
       rows.emplace_back();  // padding
       const auto count = int(rows.size());
       Cache cache(rng, shape.kv_heads, shape.d, lengths, 400);
@@ -201,7 +214,7 @@ TEST(GpuAttention, RopeWriteAndPrefill) {
       rope_write(write, nullptr, false);
       PrefillAttentionParams p{device_tiles.up(), int(tiles.size()), q.device(),
                                shape.heads,       write.kv,          1 / std::sqrt(float(shape.d)),
-                               out.up()};
+                               out.up(),          norms ? 3 : 132};  // with 3, several tiles a block
       prefill_attention(p, nullptr, true);
       std::vector<bf16> wq(q.host.size(), bf(7)), wout(q.host.size(), bf(7));
       rope_write_reference(

@@ -229,12 +229,13 @@ TEST(GpuSampler, ProductsWithPieces) {
     Both<float> logits(size_t(m * stride), NAN), squares(size_t(2 * m));
     for (float& s : squares.host) s = 30 + float(rng() % 64);
     Both<Row> rows(static_cast<size_t>(m));
+    std::vector<Sampling> of;
     for (int i = 0; i < m; ++i) {
       Row& r = rows.host[size_t(i)];
-      r = row_of(i % 5 == 1   ? Sampling{0}
-                 : i % 5 == 2 ? Sampling{0.6}
-                              : Sampling{1},
-                 uniform_at(5, uint64_t(i), 0, 0));
+      const Sampling kinds[] = {{1},         {0},      {0.6},          {1},           {1}, {1, 0, 0.5},
+                                {1, 0, 0.9}, {0.7, 5}, {1, 0, 1, 0.2}, {0.8, 20, 0.9}};
+      of.push_back(kinds[i % 10]);
+      r = row_of(of.back(), uniform_at(5, uint64_t(i), 0, 0));
       if (i % 7 == 3) r.forced = int32_t(rng() % uint32_t(vocab));
       if (i % 11 == 5) r.sample = 0;
     }
@@ -250,10 +251,10 @@ TEST(GpuSampler, ProductsWithPieces) {
       Both<SamplerPiece> pieces(size_t(m * ((vocab + p.piece - 1) / p.piece)));
       g.pieces = p.pieces = pieces.up();
       hopper_gemm(g, tile, nullptr, false);
-      p.logits = logits.device();
+      p.logits = logits.device(), p.truncation = true;
       sample_rows(p, nullptr, true);
       const auto kept = results.down();
-      p.logits = nullptr, p.product = {x.device(), w.device(), width, g.scale};
+      p.logits = nullptr, p.truncation = false, p.product = {x.device(), w.device(), width, g.scale};
       results.up();
       HopperGemmParams without = g;
       without.out = nullptr;
@@ -276,14 +277,14 @@ TEST(GpuSampler, ProductsWithPieces) {
         }
         std::vector<float> row(values.begin() + int64_t(i) * stride,
                                values.begin() + int64_t(i) * stride + vocab);
-        SamplingParams params;
-        params.temperature = r.greedy ? 0 : 1 / double(r.inverse_temperature);
-        const Sampled want = sample(row, params, r.uniform);
-        if (kept[i].token != want.token || again[i].token != want.token) {
+        const Sampled want = sample(row, params_of(of[i]), r.uniform);
+        const bool truncates = r.truncates(vocab);  // needs logits that are kept
+        if (kept[i].token != want.token || (!truncates && again[i].token != want.token)) {
           ++different;
           continue;
         }
         ASSERT_NEAR(kept[i].logprob, want.logprob, 2e-4) << i;
+        if (truncates) continue;
         ASSERT_NEAR(again[i].logprob, want.logprob, 2e-4) << i;
       }
       EXPECT_LE(different, kept.size() / 50 + 1);

@@ -10,7 +10,7 @@
 namespace cohort::bench {
 namespace {
 
-constexpr int kSplit = 512;  // CudaModel's
+constexpr int kSplit = 1024;  // CudaModel's
 
 // `layers` caches whose sequences lie in scattered pages, the same in each layer.
 struct Cache {
@@ -107,6 +107,7 @@ void prefill(Clock& clock, const Shape& s, int sequences, int tokens, int past) 
   for (int i = 0; i < sequences; ++i)
     for (int first = 0; first < tokens * group; first += cuda::kPrefillTileRows)
       tiles.push_back({i, i * tokens, tokens, past, first});
+  cuda::most_keys_first(tiles.data(), int(tiles.size()), group);
   Array<cuda::PrefillTile> device_tiles(tiles);
   Array<bf16> q(size_t(total) * size_t(s.heads * s.head_dim)), out(q.size()), peer_out(q.size());
   fill_random(q);
@@ -148,6 +149,8 @@ void prefill(Clock& clock, const Shape& s, int sequences, int tokens, int past) 
 void bench_decode_attention(Clock& clock) {
   for (const Shape& s : kShapes) {
     for (int batch : {64, 256, 512}) decode(clock, s, batch, 256);
+    decode(clock, s, 64, 1024);
+    decode(clock, s, 256, 1024);
     decode(clock, s, 64, 2048);
     decode(clock, s, 16, 32768);
     decode(clock, s, 2, 32768);
