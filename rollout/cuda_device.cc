@@ -26,7 +26,13 @@ int open_cuda_device(const std::string& name) {
          code == cudaSuccess ? "none found" : cudaGetErrorString(code));
   if (name == "cuda") device = place_on_node() % count;
   if (device >= count) fail("device \"{}\": this machine has {} GPU{}", name, count, count == 1 ? "" : "s");
-  CUDA_CHECK(cudaSetDevice(device));
+  const cudaError_t begun = cudaSetDevice(device);
+  if (begun == cudaErrorMemoryAllocation)
+    fail(
+        "device \"{}\": not enough GPU memory: GPU {} has no room for a context, about 0.5 GiB: use another "
+        "GPU, or end what holds its memory (nvidia-smi names it)",
+        name, device);
+  CUDA_CHECK(begun);
   if (!cuda::kernels_fit_device()) {
     cudaDeviceProp properties;
     CUDA_CHECK(cudaGetDeviceProperties(&properties, device));

@@ -89,7 +89,13 @@ int open_device(const std::string& device, const std::string& key) {
   } else {
     fail_usage("{} = \"{}\": use \"cpu\", \"cuda\" or \"cuda:N\"", key, device);
   }
-  check(cudaSetDevice(index), "choosing the GPU");
+  const cudaError_t begun = cudaSetDevice(index);
+  if (begun == cudaErrorMemoryAllocation)
+    fail(
+        "{} = \"{}\": not enough GPU memory: GPU {} has no room for a context, about 0.5 GiB: use another "
+        "GPU, or end what holds its memory (nvidia-smi names it)",
+        key, device, index);
+  check(begun, "choosing the GPU");
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index), "reading the GPU's properties");
   if (!kernels_fit_device())
