@@ -182,8 +182,8 @@ struct Cut {
 };
 
 // The key at which the running sum of weight, largest entries first, reaches wanted(sum of all), among entries whose key is
-// at most `most` and whose x is at least `least`, below which it does not lie. Leaves in s.segments the sums of the entries in the steps above the cut's, and the cut's own in s.list, s.listed
-// of them or, with more than kListed, not all.
+// at most `most` and whose x is at least `least`, below which it does not lie. Leaves in s.segments the sums of the entries in
+// the steps above the cut's, and the cut's own in s.list, s.listed of them or, with more than kListed, not all.
 template <bool kMass, class Wanted>
 __device__ Cut find_cut(const RowLogits& row, uint32_t most, float least, Wanted wanted, TruncateShared& s) {
   const auto weight_of = [](float x) { return kMass ? mass_of(x) : 1u; };
