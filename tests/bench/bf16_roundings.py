@@ -3,7 +3,8 @@
   python bf16_roundings.py MODEL_FOLDER GSM8K.jsonl [records, 6]       SmolLM2-135M-Instruct: about 12 s a record on two cores
 
 The log-probabilities of the tokens of the records' questions and solutions in the model's chat form, against the same without
-any rounding (the weights are bf16 in both). Needs numpy and tokenizers.
+any rounding (the weights are bf16 in both); and those of one computation against itself with the products' sums in another order,
+which alone decides how many roundings fall to the other side. Needs numpy and tokenizers.
 """
 import json
 import os
@@ -43,8 +44,15 @@ heads, kv_heads, dim, eps = c["num_attention_heads"], c["num_key_value_heads"], 
 weights = read_weights()
 
 
-def logprobs(ids, places):
+def logprobs(ids, places, shuffled=False):
     at = lambda place, x: bf16(x) if place in places else x
+
+    def multiply(x, w):
+        if not shuffled:
+            return x @ w.T
+        halves = np.array_split(np.random.default_rng(1).permutation(x.shape[-1]), 2)
+        return sum(x[:, k] @ w[:, k].T for k in halves)
+
     rows = len(ids)
     angle = np.outer(np.arange(rows), c["rope_theta"] ** -(np.arange(0, dim, 2) / dim)).astype(np.float32)
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
@@ -54,7 +62,7 @@ def logprobs(ids, places):
         return at("norm", x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * w)
 
     def rotated(x, w, n):
-        x = at("product", x @ w.T).reshape(rows, n, dim)
+        x = at("product", multiply(x, w)).reshape(rows, n, dim)
         a, b = x[..., :dim // 2], x[..., dim // 2:]
         return at("qkv", np.concatenate([a * cos - b * sin, b * cos + a * sin], -1))
 
@@ -65,19 +73,19 @@ def logprobs(ids, places):
               "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")}
         h = norm(x, w["input_layernorm"])
         q, k = rotated(h, w["self_attn.q_proj"], heads), rotated(h, w["self_attn.k_proj"], kv_heads)
-        v = at("qkv", h @ w["self_attn.v_proj"].T).reshape(rows, kv_heads, dim)
+        v = at("qkv", multiply(h, w["self_attn.v_proj"])).reshape(rows, kv_heads, dim)
         out = np.empty((rows, heads, dim), np.float32)
         for j in range(heads):
             of = j // (heads // kv_heads)
             s = q[:, j] @ k[:, of].T / np.sqrt(dim) + mask
             s = np.exp(s - s.max(-1, keepdims=True))
             out[:, j] = at("probs", s) @ v[:, of] / s.sum(-1, keepdims=True)
-        x = at("residual", x + at("delta", at("attn", out.reshape(rows, -1)) @ w["self_attn.o_proj"].T))
+        x = at("residual", x + at("delta", multiply(at("attn", out.reshape(rows, -1)), w["self_attn.o_proj"])))
         h = norm(x, w["post_attention_layernorm"])
-        gate, up = at("gate", h @ w["mlp.gate_proj"].T), at("gate", h @ w["mlp.up_proj"].T)
-        x = at("residual", x + at("delta", at("act", gate / (1 + np.exp(-gate)) * up) @ w["mlp.down_proj"].T))
+        gate, up = (at("gate", multiply(h, w[f"mlp.{n}_proj"])) for n in ("gate", "up"))
+        x = at("residual", x + at("delta", multiply(at("act", gate / (1 + np.exp(-gate)) * up), w["mlp.down_proj"])))
     head = weights.get("lm_head.weight", weights["model.embed_tokens.weight"])
-    logits = norm(x, weights["model.norm.weight"]) @ head.T
+    logits = multiply(norm(x, weights["model.norm.weight"]), head)
     top = logits.max(-1, keepdims=True)
     return (logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True)))[np.arange(rows - 1), ids[1:]]
 
@@ -87,15 +95,21 @@ cases = {"all": set(PLACES), "all but the residual sum": set(PLACES) - {"residua
          "those of CudaRunner, decoding": learner - {"gate"}}
 cases |= {f"only {what}": {place} for place, what in PLACES.items()}
 tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
-exact, differences = [], {name: [] for name in cases}
+exact, differences, reordered = [], {name: [] for name in cases}, {name: [] for name in ("nothing", *cases)}
 for line in open(data, encoding="utf-8").read().splitlines()[:records]:
     record = json.loads(line)
     text = (f"<|im_start|>user\n{record['question']}<|im_end|>\n<|im_start|>assistant\n{record['answer']}<|im_end|>")
     ids = np.array(tokenizer.encode(text).ids)
     exact.append(logprobs(ids, set()))
     for name, places in cases.items():
-        differences[name].append(logprobs(ids, places) - exact[-1])
+        rounded = logprobs(ids, places)
+        differences[name].append(rounded - exact[-1])
+        if not name.startswith("only"):
+            reordered[name].append(logprobs(ids, places, shuffled=True) - rounded)
+    reordered["nothing"].append(logprobs(ids, set(), shuffled=True) - exact[-1])
 exact = np.concatenate(exact)
-print(f"{len(exact)} tokens, mean log-prob {exact.mean():.2f}\n| rounded to bf16 | mean abs. difference |\n| --- | --- |")
-for name in cases:
-    print(f"| {name} | {np.abs(np.concatenate(differences[name])).mean():.5f} |")
+mean = lambda parts: f"{np.abs(np.concatenate(parts)).mean():.5f}" if parts else ""
+print(f"{len(exact)} tokens, mean log-prob {exact.mean():.2f}\n| rounded to bf16 | mean abs. difference | to itself with sums in another order |\n"
+      "| --- | --- | --- |")
+for name in ("nothing", *cases):
+    print(f"| {name} | {mean(differences.get(name, []))} | {mean(reordered[name])} |")
