@@ -26,7 +26,8 @@ __device__ __forceinline__ void before_copy_engine() {
 }
 // kRows rows of one head: a tile of 64 columns after the other. The map's boxes have 64 rows.
 template <int kDim, int kRows>
-__device__ __forceinline__ void copy_rows(uint32_t to, const CUtensorMap* map, uint32_t barrier, int head, int row) {
+__device__ __forceinline__ void copy_rows(uint32_t to, const CUtensorMap* map, uint32_t barrier, int head,
+                                          int row) {
 #pragma unroll
   for (int half = 0; half < kDim / 64; ++half)
 #pragma unroll
@@ -43,7 +44,8 @@ __device__ __forceinline__ void multiply_rows(float (&s)[kColumns / 2], uint32_t
 }
 // d (64 x kDim) += w b over kColumns rows of b, w as pack_sums() leaves it.
 template <int kDim, int kColumns>
-__device__ __forceinline__ void multiply_columns(float (&d)[kDim / 2], const uint32_t (&w)[kColumns / 16][4], uint32_t b) {
+__device__ __forceinline__ void multiply_columns(float (&d)[kDim / 2], const uint32_t (&w)[kColumns / 16][4],
+                                                 uint32_t b) {
 #pragma unroll
   for (int k = 0; k < kColumns / 16; ++k)
     MultiplyTransposed<kDim>::run(d, w[k], column_descriptor(b + k * 16 * 128, kColumns * 128));
@@ -54,6 +56,13 @@ __device__ __forceinline__ void pack_sums(const float (&s)[kColumns / 2], uint32
   for (int k = 0; k < kColumns / 16; ++k)
 #pragma unroll
     for (int i = 0; i < 4; ++i) w[k][i] = pack(s[8 * k + 2 * i], s[8 * k + 2 * i + 1]);
+}
+
+// A product may still be writing d before the wait that stands before this: nothing is read from d any earlier.
+template <int kCount>
+__device__ __forceinline__ void settled(float (&d)[kCount]) {
+#pragma unroll
+  for (int j = 0; j < kCount; ++j) asm volatile("" : "+f"(d[j])::"memory");
 }
 
 // The turn-th work of this block; every other turn goes through the blocks backwards, so that all have about as much.
@@ -80,7 +89,8 @@ struct Place {
 template <int kPlaces>
 __device__ __forceinline__ Place place(uint64_t* barriers, int n) {
   const int s = n % kPlaces;
-  return {shared_address(barriers + 2 * s), shared_address(barriers + 2 * s + 1), n / kPlaces & 1, n < kPlaces};
+  return {shared_address(barriers + 2 * s), shared_address(barriers + 2 * s + 1), n / kPlaces & 1,
+          n < kPlaces};
 }
 __device__ __forceinline__ void fill_place(const Place& p, int bytes) {
   if (!p.first) barrier_wait(p.empty, p.parity ^ 1);
@@ -90,9 +100,10 @@ __device__ __forceinline__ void fill_place(const Place& p, int bytes) {
 // ---- Forward ---------------------------------------------------------------------------------------------------------
 template <int kDim>
 struct Forward {
-  static constexpr int kKeys = kDim == 64 ? 64 : 128, kStages = 2;
-  static constexpr int kQuery = kTile * kDim * 2, kHalfStage = kKeys * kDim * 2;
-  static constexpr int kBytes = 2 * kQuery + kStages * 2 * kHalfStage + 1024;
+  static constexpr bool kAhead = kDim == 128;
+  static constexpr int kKeys = kDim == 64 ? 64 : 128, kPlaces = 4;  // keys and values by turns
+  static constexpr int kQuery = kTile * kDim * 2, kPlace = kKeys * kDim * 2;
+  static constexpr int kBytes = 2 * kQuery + kPlaces * kPlace + 1024;
   static constexpr int kBlocks = kDim == 64 ? 2 : 1, kRegisters = kDim == 64 ? 104 : 240;
 };
 
@@ -101,14 +112,15 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
     forward_kernel(const __grid_constant__ CUtensorMap qkv, const __grid_constant__ PackedAttentionParams p) {
   using F = Forward<kDim>;
   extern __shared__ unsigned char raw[];
-  __shared__ __align__(8) uint64_t barriers[2 * (F::kStages + 2)];
+  __shared__ __align__(8) uint64_t barriers[2 * (F::kPlaces + 2)];
   unsigned char* shared = raw + ((1024 - (shared_address(raw) & 1023)) & 1023);
   const uint32_t query = shared_address(shared), ring = query + 2 * F::kQuery;
-  uint64_t* const query_barriers = barriers + 2 * F::kStages;
+  uint64_t* const query_barriers = barriers + 2 * F::kPlaces;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group_heads = p.heads / p.kv_heads;
-  make_barriers(barriers, F::kStages + 2);
+  make_barriers(barriers, F::kPlaces + 2);
   const int works = p.count * p.heads;
-  int n = 0;  // key tiles that came before
+  int n = 0;  // tiles of keys and of values that came before
+  const auto address = [&](int i) { return ring + i % F::kPlaces * F::kPlace; };
 
   if (warp >= kGroups * 4) {
     fewer_registers<24>();
@@ -120,13 +132,12 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
       fill_place(mine, F::kQuery);
       copy_rows<kDim, kTile>(query + turn % 2 * F::kQuery, &qkv, mine.full, head, tile.begin + tile.first);
       const int keys = min(tile.first + kTile, tile.length);
-      for (int key = 0; key < keys; key += F::kKeys, ++n) {
-        const Place to = place<F::kStages>(barriers, n);
-        const uint32_t at = ring + n % F::kStages * 2 * F::kHalfStage;
-        fill_place(to, 2 * F::kHalfStage);
-        copy_rows<kDim, F::kKeys>(at, &qkv, to.full, kv, tile.begin + key);
-        copy_rows<kDim, F::kKeys>(at + F::kHalfStage, &qkv, to.full, kv + p.kv_heads, tile.begin + key);
-      }
+      for (int key = 0; key < keys; key += F::kKeys)
+        for (int value = 0; value < 2; ++value, ++n) {
+          const Place to = place<F::kPlaces>(barriers, n);
+          fill_place(to, F::kPlace);
+          copy_rows<kDim, F::kKeys>(address(n), &qkv, to.full, kv + value * p.kv_heads, tile.begin + key);
+        }
     }
     return;
   }
@@ -138,56 +149,98 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
     const PackedTile tile = p.tiles[work_of(turn) / p.heads];
     const int head = work_of(turn) % p.heads;
     const int row = tile.first + group * 64 + in_group;  // and row + 8
-    const int keys_end = min(tile.first + kTile, tile.length);
+    const int tiles = (min(tile.first + kTile, tile.length) + F::kKeys - 1) / F::kKeys;
+    const int my_tiles =
+        min(tiles, (tile.first + group * 64 + 63) / F::kKeys + 1);  // that this group's queries see
     const Place mine = place<2>(query_barriers, turn);
     const uint32_t my_query = query + turn % 2 * F::kQuery + group * 64 * 128;
     barrier_wait(mine.full, mine.parity);
-    float top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
-    float out[kDim / 2];
+    float top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0}, shrink[2];
+    float out[kDim / 2], scores[F::kKeys / 2];
+    uint32_t weights[F::kKeys / 16][4];
 #pragma unroll
     for (float& o : out) o = 0;
-    for (int key = 0; key < keys_end; key += F::kKeys, ++n) {
-      const Place from = place<F::kStages>(barriers, n);
-      const uint32_t keys = ring + n % F::kStages * 2 * F::kHalfStage;
+    const auto wait = [&](int i) {
+      const Place from = place<F::kPlaces>(barriers, i);
       barrier_wait(from.full, from.parity);
-      if (key <= tile.first + group * 64 + 63) {
-        float scores[F::kKeys / 2];
-        multiply_begin();
-        multiply_rows<kDim, kTile, F::kKeys>(scores, my_query, keys);
-        multiply_commit();
+    };
+    const auto release = [&](int i) {
+      if (lane == 0) barrier_arrive(place<F::kPlaces>(barriers, i).empty);
+    };
+    const auto begin_scores = [&](int i) {
+      wait(n + 2 * i);
+      multiply_begin();
+      multiply_rows<kDim, kTile, F::kKeys>(scores, my_query, address(n + 2 * i));
+      multiply_commit();
+    };
+    const auto begin_out = [&](int i) {
+      wait(n + 2 * i + 1);
+      multiply_begin();
+      multiply_columns<kDim, F::kKeys>(out, weights, address(n + 2 * i + 1));
+      multiply_commit();
+    };
+    const auto softmax =
+        [&](int i) {  // scores -> exp(scores - top), and what everything before has to be multiplied with
+          const int key = i * F::kKeys;
+          settled(scores);
+          release(n + 2 * i);
+          if (key + F::kKeys > tile.first + group * 64 + 1) {
+#pragma unroll
+            for (int j = 0; j < F::kKeys / 2; ++j)
+              if (key + j / 4 * 8 + lane % 4 * 2 + (j & 1) > row + 8 * (j >> 1 & 1)) scores[j] = -INFINITY;
+          }
+          float best[2] = {top[0], top[1]};
+#pragma unroll
+          for (int j = 0; j < F::kKeys / 2; ++j) best[j >> 1 & 1] = fmaxf(best[j >> 1 & 1], scores[j]);
+#pragma unroll
+          for (int r = 0; r < 2; ++r) {
+            best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 1));
+            best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 2));
+            // key 0 is seen by every query, so best is finite from the first tile on
+            shrink[r] = power_of_2((top[r] - best[r]) * scale);
+            total[r] *= shrink[r], top[r] = best[r], best[r] *= scale;
+          }
+#pragma unroll
+          for (int j = 0; j < F::kKeys / 2; ++j) {
+            scores[j] = power_of_2(scores[j] * scale - best[j >> 1 & 1]);
+            total[j >> 1 & 1] += scores[j];
+          }
+        };
+    const auto end_out = [&](int i) {
+      multiply_wait<0>();
+      settled(out);
+      release(n + 2 * i + 1);
+    };
+    const auto make_weights = [&] {
+#pragma unroll
+      for (int j = 0; j < kDim / 2; ++j) out[j] *= shrink[j >> 1 & 1];
+      pack_sums<F::kKeys>(scores, weights);
+    };
+    begin_scores(0);
+    multiply_wait<0>();
+    softmax(0);
+    make_weights();
+    for (int i = 1; i < my_tiles; ++i) {
+      if constexpr (
+          F::kAhead) {  // while one tile's values are multiplied, the next one's scores become weights
+        begin_scores(i);
+        begin_out(i - 1);
+        multiply_wait<1>();
+        softmax(i);
+        end_out(i - 1);
+      } else {
+        begin_out(i - 1);
+        end_out(i - 1);
+        begin_scores(i);
         multiply_wait<0>();
-        if (key + F::kKeys > tile.first + group * 64 + 1) {
-#pragma unroll
-          for (int j = 0; j < F::kKeys / 2; ++j)
-            if (key + j / 4 * 8 + lane % 4 * 2 + (j & 1) > row + 8 * (j >> 1 & 1)) scores[j] = -INFINITY;
-        }
-        float best[2] = {top[0], top[1]}, shrink[2];
-#pragma unroll
-        for (int j = 0; j < F::kKeys / 2; ++j) best[j >> 1 & 1] = fmaxf(best[j >> 1 & 1], scores[j]);
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 1));
-          best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 2));
-          // key 0 is seen by every query, so best is finite from the first tile on
-          shrink[r] = power_of_2((top[r] - best[r]) * scale);
-          total[r] *= shrink[r], top[r] = best[r], best[r] *= scale;
-        }
-#pragma unroll
-        for (int j = 0; j < F::kKeys / 2; ++j) {
-          scores[j] = power_of_2(scores[j] * scale - best[j >> 1 & 1]);
-          total[j >> 1 & 1] += scores[j];
-        }
-        uint32_t weights[F::kKeys / 16][4];
-        pack_sums<F::kKeys>(scores, weights);
-#pragma unroll
-        for (int j = 0; j < kDim / 2; ++j) out[j] *= shrink[j >> 1 & 1];
-        multiply_begin();
-        multiply_columns<kDim, F::kKeys>(out, weights, keys + F::kHalfStage);
-        multiply_commit();
-        multiply_wait<0>();
+        softmax(i);
       }
-      if (lane == 0) barrier_arrive(from.empty);
+      make_weights();
     }
+    begin_out(my_tiles - 1);
+    end_out(my_tiles - 1);
+    for (int i = 2 * my_tiles; i < 2 * tiles; ++i) wait(n + i), release(n + i);
+    n += 2 * tiles;
     // To memory in whole rows, by way of the queries' place.
     group_barrier(group);
     unsigned char* const place_of_group = shared + (my_query - query);
@@ -210,7 +263,8 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
     __syncwarp();
 #pragma unroll
     for (int c = lane; c < 16 * kDim / 8; c += 32) {
-      const int r = warp % 4 * 16 + c / (kDim / 8), chunk = c % (kDim / 8), token = tile.first + group * 64 + r;
+      const int r = warp % 4 * 16 + c / (kDim / 8), chunk = c % (kDim / 8),
+                token = tile.first + group * 64 + r;
       if (token < tile.length)
         *reinterpret_cast<uint4*>(p.out + (int64_t(tile.begin + token) * p.heads + head) * kDim + chunk * 8) =
             *reinterpret_cast<const uint4*>(chunk_at(r, chunk));
@@ -224,7 +278,8 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
 // ---- Backward --------------------------------------------------------------------------------------------------------
 // delta [heads][count][kTile] = Σ out · d_out of each query's head; 0 behind a sequence's end.
 template <int kDim>
-__global__ void __launch_bounds__(256) delta_kernel(PackedAttentionParams p, const bf16* d_out, float* delta) {
+__global__ void __launch_bounds__(256)
+    delta_kernel(PackedAttentionParams p, const bf16* d_out, float* delta) {
   constexpr int kLanes = kDim / 8;
   const PackedTile tile = p.tiles[blockIdx.x];
   for (int i = threadIdx.x / kLanes; i < kTile * p.heads; i += 256 / kLanes) {
@@ -246,6 +301,7 @@ __global__ void __launch_bounds__(256) delta_kernel(PackedAttentionParams p, con
 
 template <int kDim>
 struct QueryGrad {
+  static constexpr bool kAhead = kDim == 64;  // there the registers suffice
   static constexpr int kKeys = 128, kStages = 2;
   static constexpr int kRows = kTile * kDim * 2, kHalfStage = kKeys * kDim * 2;
   static constexpr int kBytes = 2 * kRows + kStages * 2 * kHalfStage + 1024;
@@ -301,38 +357,76 @@ __global__ void __launch_bounds__(kThreads, 1)
     const float mean[2] = {delta[statistics], delta[statistics + 8]};
     const Place mine = place<1>(row_barriers, turn);
     barrier_wait(mine.full, mine.parity);
-    float grad[kDim / 2];
+    const int tiles = (keys_end + G::kKeys - 1) / G::kKeys;
+    float grad[kDim / 2], s[G::kKeys / 2], dp[G::kKeys / 2];
+    uint32_t ds[G::kKeys / 16][4];
 #pragma unroll
     for (float& g : grad) g = 0;
-    for (int key = 0; key < keys_end; key += G::kKeys, ++n) {
-      const Place from = place<G::kStages>(barriers, n);
-      const uint32_t keys = ring + n % G::kStages * 2 * G::kHalfStage;
+    const auto address = [&](int i) { return ring + (n + i) % G::kStages * 2 * G::kHalfStage; };
+    const auto begin_products = [&](int i) {
+      const Place from = place<G::kStages>(barriers, n + i);
       barrier_wait(from.full, from.parity);
-      float s[G::kKeys / 2], dp[G::kKeys / 2];
       multiply_begin();
-      multiply_rows<kDim, kTile, G::kKeys>(s, my_query, keys);
+      multiply_rows<kDim, kTile, G::kKeys>(s, my_query, address(i));
       multiply_commit();
-      multiply_rows<kDim, kTile, G::kKeys>(dp, my_d_out, keys + G::kHalfStage);
+      multiply_rows<kDim, kTile, G::kKeys>(dp, my_d_out, address(i) + G::kHalfStage);
       multiply_commit();
-      multiply_wait<1>();
+    };
+    const auto begin_grad = [&](int i) {
+      multiply_begin();
+      multiply_columns<kDim, G::kKeys>(grad, ds, address(i));
+      multiply_commit();
+    };
+    const auto end_grad = [&](int i) {
+      multiply_wait<0>();
+      settled(grad);
+      if (lane == 0) barrier_arrive(place<G::kStages>(barriers, n + i).empty);
+    };
+    const auto probabilities = [&](int i) {
+      settled(s);
 #pragma unroll
       for (int j = 0; j < G::kKeys / 2; ++j) s[j] = power_of_2(s[j] * scale - log_sum[j >> 1 & 1]);
+      const int key = i * G::kKeys;
       if (key + G::kKeys > tile.first) {
 #pragma unroll
         for (int j = 0; j < G::kKeys / 2; ++j)
           if (key + j / 4 * 8 + lane % 4 * 2 + (j & 1) > tile.first + in_group + 8 * (j >> 1 & 1)) s[j] = 0;
       }
-      multiply_wait<0>();
+    };
+    const auto score_grad = [&] {
+      settled(dp);
 #pragma unroll
       for (int j = 0; j < G::kKeys / 2; ++j) s[j] *= dp[j] - mean[j >> 1 & 1];
-      uint32_t ds[G::kKeys / 16][4];
+    };
+    begin_products(0);
+    multiply_wait<1>();
+    probabilities(0);
+    multiply_wait<0>();
+    score_grad();
+    pack_sums<G::kKeys>(s, ds);
+    for (int i = 1; i < tiles; ++i) {
+      if constexpr (G::kAhead) {  // while one tile's part of dq is added up, the next one's ds is made
+        begin_products(i);
+        begin_grad(i - 1);
+        multiply_wait<2>();
+        probabilities(i);
+        multiply_wait<1>();
+        score_grad();
+        end_grad(i - 1);
+      } else {
+        begin_grad(i - 1);
+        end_grad(i - 1);
+        begin_products(i);
+        multiply_wait<1>();
+        probabilities(i);
+        multiply_wait<0>();
+        score_grad();
+      }
       pack_sums<G::kKeys>(s, ds);
-      multiply_begin();
-      multiply_columns<kDim, G::kKeys>(grad, ds, keys);
-      multiply_commit();
-      multiply_wait<0>();
-      if (lane == 0) barrier_arrive(from.empty);
     }
+    begin_grad(tiles - 1);
+    end_grad(tiles - 1);
+    n += tiles;
     if (lane == 0) barrier_arrive(mine.empty);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -349,8 +443,10 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <int kDim>
 struct KeyGrad {
-  static constexpr int kQueries = kDim == 64 ? 128 : 64, kStages = 2;
-  static constexpr int kRows = kTile * kDim * 2, kHalfStage = kQueries * kDim * 2, kStatistics = 2 * kQueries * 4;
+  static constexpr bool kAhead = kDim == 64;  // there the registers suffice
+  static constexpr int kQueries = 64, kStages = kDim == 64 ? 4 : 3;
+  static constexpr int kRows = kTile * kDim * 2, kHalfStage = kQueries * kDim * 2,
+                       kStatistics = 2 * kQueries * 4;
   static constexpr int kBytes = 2 * kRows + kStages * (2 * kHalfStage + kStatistics) + 1024;
 };
 // Where dk and dv of a work go: bf16 where a work has all query heads of its kv head, else float32 sums of a part of them.
@@ -425,63 +521,109 @@ __global__ void __launch_bounds__(kThreads, 1)
     const PackedTile& tile = w.tile;
     const Place mine = place<1>(row_barriers, turn);
     barrier_wait(mine.full, mine.parity);
-    float dk[kDim / 2], dv[kDim / 2];
+    float dk[kDim / 2], dv[kDim / 2], s[G::kQueries / 2], dp[G::kQueries / 2];
+    uint32_t weights[G::kQueries / 16][4], ds[G::kQueries / 16][4];
 #pragma unroll
     for (int j = 0; j < kDim / 2; ++j) dk[j] = 0, dv[j] = 0;
+    const auto address = [&](int i) { return ring + i % G::kStages * 2 * G::kHalfStage; };
+    const auto release = [&](int i) {
+      if (lane == 0) barrier_arrive(place<G::kStages>(barriers, i).empty);
+    };
+    const auto wait = [&](int i) {
+      const Place from = place<G::kStages>(barriers, i);
+      barrier_wait(from.full, from.parity);
+    };
+    const auto begin_products = [&] {
+      wait(n);
+      multiply_begin();
+      multiply_rows<kDim, kTile, G::kQueries>(s, my_keys, address(n));
+      multiply_commit();
+      multiply_rows<kDim, kTile, G::kQueries>(dp, my_values, address(n) + G::kHalfStage);
+      multiply_commit();
+    };
+    const auto begin_dk = [&](int i) {
+      multiply_begin();
+      multiply_columns<kDim, G::kQueries>(dk, ds, address(i));
+      multiply_commit();
+    };
+    const auto statistics_of = [&] {
+      return reinterpret_cast<const float*>(shared + (statistics - rows) + n % G::kStages * G::kStatistics) +
+             lane % 4 * 2;
+    };
+    const auto probabilities = [&](int query) {  // and dv's part begun
+      settled(s);
+      const float* log_sum = statistics_of();
+#pragma unroll
+      for (int j = 0; j < G::kQueries / 8; ++j) {
+        const float2 sum = *reinterpret_cast<const float2*>(log_sum + 8 * j);
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          s[4 * j + 2 * r] = power_of_2(s[4 * j + 2 * r] * scale - sum.x);
+          s[4 * j + 2 * r + 1] = power_of_2(s[4 * j + 2 * r + 1] * scale - sum.y);
+        }
+      }
+      if (query < tile.first + group * 64 + 63) {
+#pragma unroll
+        for (int j = 0; j < G::kQueries / 2; ++j)
+          if (query + j / 4 * 8 + lane % 4 * 2 + (j & 1) < tile.first + in_group + 8 * (j >> 1 & 1)) s[j] = 0;
+      }
+      pack_sums<G::kQueries>(s, weights);
+      multiply_begin();
+      multiply_columns<kDim, G::kQueries>(dv, weights, address(n) + G::kHalfStage);
+      multiply_commit();
+    };
+    const auto score_grad = [&] {
+      settled(dp);
+      const float* mean = statistics_of() + G::kQueries;
+#pragma unroll
+      for (int j = 0; j < G::kQueries / 8; ++j) {
+        const float2 delta_2 = *reinterpret_cast<const float2*>(mean + 8 * j);
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          s[4 * j + 2 * r] *= dp[4 * j + 2 * r] - delta_2.x;
+          s[4 * j + 2 * r + 1] *= dp[4 * j + 2 * r + 1] - delta_2.y;
+        }
+      }
+    };
+    const auto end_dk = [&](int i) {
+      settled(dk);
+      release(i);
+    };
+    int last = -1;  // the tile whose ds waits for its product
     for (int head = w.first_head; head < w.last_head; ++head)
       for (int query = tile.first; query < tile.length; query += G::kQueries, ++n) {
-        const Place from = place<G::kStages>(barriers, n);
-        const uint32_t queries = ring + n % G::kStages * 2 * G::kHalfStage;
-        barrier_wait(from.full, from.parity);
-        if (query + G::kQueries > tile.first + group * 64) {
-          const float* log_sum = reinterpret_cast<const float*>(shared + (statistics - rows) + n % G::kStages * G::kStatistics) +
-                                 lane % 4 * 2;
-          const float* mean = log_sum + G::kQueries;
-          float s[G::kQueries / 2], dp[G::kQueries / 2];
-          multiply_begin();
-          multiply_rows<kDim, kTile, G::kQueries>(s, my_keys, queries);
-          multiply_commit();
-          multiply_rows<kDim, kTile, G::kQueries>(dp, my_values, queries + G::kHalfStage);
-          multiply_commit();
-          multiply_wait<1>();
-#pragma unroll
-          for (int j = 0; j < G::kQueries / 8; ++j) {
-            const float2 sum = *reinterpret_cast<const float2*>(log_sum + 8 * j);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-              s[4 * j + 2 * r] = power_of_2(s[4 * j + 2 * r] * scale - sum.x);
-              s[4 * j + 2 * r + 1] = power_of_2(s[4 * j + 2 * r + 1] * scale - sum.y);
-            }
-          }
-          if (query < tile.first + group * 64 + 63) {
-#pragma unroll
-            for (int j = 0; j < G::kQueries / 2; ++j)
-              if (query + j / 4 * 8 + lane % 4 * 2 + (j & 1) < tile.first + in_group + 8 * (j >> 1 & 1)) s[j] = 0;
-          }
-          uint32_t weights[G::kQueries / 16][4];
-          pack_sums<G::kQueries>(s, weights);
-          multiply_begin();
-          multiply_columns<kDim, G::kQueries>(dv, weights, queries + G::kHalfStage);
-          multiply_commit();
-          multiply_wait<1>();
-#pragma unroll
-          for (int j = 0; j < G::kQueries / 8; ++j) {
-            const float2 delta_2 = *reinterpret_cast<const float2*>(mean + 8 * j);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-              s[4 * j + 2 * r] *= dp[4 * j + 2 * r] - delta_2.x;
-              s[4 * j + 2 * r + 1] *= dp[4 * j + 2 * r + 1] - delta_2.y;
-            }
-          }
-          uint32_t ds[G::kQueries / 16][4];
-          pack_sums<G::kQueries>(s, ds);
-          multiply_begin();
-          multiply_columns<kDim, G::kQueries>(dk, ds, queries);
-          multiply_commit();
-          multiply_wait<0>();
+        if (query + G::kQueries <= tile.first + group * 64) {  // all of it before this group's keys
+          wait(n), release(n);
+          continue;
         }
-        if (lane == 0) barrier_arrive(from.empty);
+        begin_products();
+        if (G::kAhead &&
+            last >= 0) {  // while one tile's part of dk is added up, the next one's p and ds are made
+          begin_dk(last);
+          multiply_wait<2>();
+          probabilities(query);
+          multiply_wait<2>();
+          score_grad();
+          multiply_wait<1>();
+          end_dk(last);
+        } else {
+          multiply_wait<1>();
+          probabilities(query);
+          multiply_wait<1>();
+          score_grad();
+        }
+        pack_sums<G::kQueries>(s, ds);
+        if constexpr (!G::kAhead) begin_dk(n);
+        multiply_wait<0>();
+        settled(dv);
+        if constexpr (!G::kAhead) end_dk(n);
+        last = n;
       }
+    if (G::kAhead && last >= 0) {
+      begin_dk(last);
+      multiply_wait<0>();
+      end_dk(last);
+    }
     if (lane == 0) barrier_arrive(mine.empty);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -500,7 +642,8 @@ __global__ void __launch_bounds__(kThreads, 1)
         float* const part = to.partial + 2 * w.part * all + at;
 #pragma unroll
         for (int j = 0; j < kDim / 8; ++j) {
-          *reinterpret_cast<float2*>(part + 8 * j) = {dk[4 * j + 2 * r] * p.scale, dk[4 * j + 2 * r + 1] * p.scale};
+          *reinterpret_cast<float2*>(part + 8 * j) = {dk[4 * j + 2 * r] * p.scale,
+                                                      dk[4 * j + 2 * r + 1] * p.scale};
           *reinterpret_cast<float2*>(part + all + 8 * j) = {dv[4 * j + 2 * r], dv[4 * j + 2 * r + 1]};
         }
       }
@@ -549,7 +692,8 @@ template <int kDim>
 void run_forward(const PackedAttentionParams& p, cudaStream_t stream) {
   using F = Forward<kDim>;
   allow_shared_memory<forward_kernel<kDim>>(F::kBytes);
-  launch(forward_kernel<kDim>, blocks(p.count * p.heads, F::kBlocks, p), kThreads, F::kBytes, stream, false, qkv_map(p), p);
+  launch(forward_kernel<kDim>, blocks(p.count * p.heads, F::kBlocks, p), kThreads, F::kBytes, stream, false,
+         qkv_map(p), p);
 }
 
 template <int kDim>
@@ -560,15 +704,15 @@ void run_grad(const PackedAttentionGradParams& g, cudaStream_t stream) {
   const CUtensorMap qkv = qkv_map(p), d_out = tile_map(g.d_out, p.rows, int64_t(p.heads) * p.head_dim, 64);
   launch(delta_kernel<kDim>, unsigned(p.count), 256, 0, stream, false, p, g.d_out, delta);
   allow_shared_memory<key_grad_kernel<kDim>>(KeyGrad<kDim>::kBytes);
-  launch(key_grad_kernel<kDim>, blocks(p.count * p.kv_heads * to.parts, 1, p), kThreads, KeyGrad<kDim>::kBytes, stream,
-         false, qkv, d_out, p, delta, to);
+  launch(key_grad_kernel<kDim>, blocks(p.count * p.kv_heads * to.parts, 1, p), kThreads,
+         KeyGrad<kDim>::kBytes, stream, false, qkv, d_out, p, delta, to);
   if (to.parts > 1) {
     const int64_t all = int64_t(p.rows) * p.kv_heads * kDim;
     launch(add_parts_kernel, dim3(unsigned((all / 8 + 255) / 256), 2), 256, 0, stream, false, to, all);
   }
   allow_shared_memory<query_grad_kernel<kDim>>(QueryGrad<kDim>::kBytes);
-  launch(query_grad_kernel<kDim>, blocks(p.count * p.heads, 1, p), kThreads, QueryGrad<kDim>::kBytes, stream, false, qkv,
-         d_out, p, delta, g.dq);
+  launch(query_grad_kernel<kDim>, blocks(p.count * p.heads, 1, p), kThreads, QueryGrad<kDim>::kBytes, stream,
+         false, qkv, d_out, p, delta, g.dq);
 }
 
 }  // namespace
