@@ -8,7 +8,7 @@
 // p and ds stay in registers: what a product leaves is what the next one takes as its first factor.
 #include <algorithm>
 
-#include "kernels/hopper.cuh"
+#include "kernels/attention_parts.cuh"
 #include "kernels/packed_attention.h"
 
 namespace cohort::cuda {
@@ -18,12 +18,6 @@ constexpr int kGroups = 2, kThreads = (kGroups + 1) * 128, kTile = kPackedTile;
 constexpr float kLog2e = 1.4426950408889634f;
 static_assert(kGroups * 64 == kTile);
 
-__device__ __forceinline__ void group_barrier(int group) {
-  asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
-}
-__device__ __forceinline__ void before_copy_engine() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
 // kRows rows of one head: a tile of 64 columns after the other. The map's boxes have 64 rows.
 template <int kDim, int kRows>
 __device__ __forceinline__ void copy_rows(uint32_t to, const CUtensorMap* map, uint32_t barrier, int head,
@@ -34,37 +28,6 @@ __device__ __forceinline__ void copy_rows(uint32_t to, const CUtensorMap* map, u
     for (int r = 0; r < kRows; r += 64)
       copy_tile(to + (half * kRows + r) * 128, map, barrier, head * kDim + half * 64, row + r);
 }
-// s (64 x kColumns) = a bᵀ over kDim; a: 64 of kRows rows, b: kColumns rows.
-template <int kDim, int kRows, int kColumns>
-__device__ __forceinline__ void multiply_rows(float (&s)[kColumns / 2], uint32_t a, uint32_t b) {
-#pragma unroll
-  for (int k = 0; k < kDim / 16; ++k)
-    Multiply<kColumns>::run(s, tile_descriptor(a + k / 4 * kRows * 128) + k % 4 * 2,
-                            tile_descriptor(b + k / 4 * kColumns * 128) + k % 4 * 2, k > 0);
-}
-// d (64 x kDim) += w b over kColumns rows of b, w as pack_sums() leaves it.
-template <int kDim, int kColumns>
-__device__ __forceinline__ void multiply_columns(float (&d)[kDim / 2], const uint32_t (&w)[kColumns / 16][4],
-                                                 uint32_t b) {
-#pragma unroll
-  for (int k = 0; k < kColumns / 16; ++k)
-    MultiplyTransposed<kDim>::run(d, w[k], column_descriptor(b + k * 16 * 128, kColumns * 128));
-}
-template <int kColumns>
-__device__ __forceinline__ void pack_sums(const float (&s)[kColumns / 2], uint32_t (&w)[kColumns / 16][4]) {
-#pragma unroll
-  for (int k = 0; k < kColumns / 16; ++k)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) w[k][i] = pack(s[8 * k + 2 * i], s[8 * k + 2 * i + 1]);
-}
-
-// A product may still be writing d before the wait that stands before this: nothing is read from d any earlier.
-template <int kCount>
-__device__ __forceinline__ void settled(float (&d)[kCount]) {
-#pragma unroll
-  for (int j = 0; j < kCount; ++j) asm volatile("" : "+f"(d[j])::"memory");
-}
-
 // The turn-th work of this block; every other turn goes through the blocks backwards, so that all have about as much.
 __device__ __forceinline__ int work_of(int turn) {
   return turn * int(gridDim.x) + int(turn % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
@@ -155,7 +118,7 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
     const Place mine = place<2>(query_barriers, turn);
     const uint32_t my_query = query + turn % 2 * F::kQuery + group * 64 * 128;
     barrier_wait(mine.full, mine.parity);
-    float top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0}, shrink[2];
+    RunningSoftmax softmax;  // key 0 is in the first tile, and every query sees it
     float out[kDim / 2], scores[F::kKeys / 2];
     uint32_t weights[F::kKeys / 16][4];
 #pragma unroll
@@ -179,33 +142,17 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
       multiply_columns<kDim, F::kKeys>(out, weights, address(n + 2 * i + 1));
       multiply_commit();
     };
-    const auto softmax =
-        [&](int i) {  // scores -> exp(scores - top), and what everything before has to be multiplied with
-          const int key = i * F::kKeys;
-          settled(scores);
-          release(n + 2 * i);
-          if (key + F::kKeys > tile.first + group * 64 + 1) {
+    const auto use_scores = [&](int i) {
+      const int key = i * F::kKeys;
+      settled(scores);
+      release(n + 2 * i);
+      if (key + F::kKeys > tile.first + group * 64 + 1) {
 #pragma unroll
-            for (int j = 0; j < F::kKeys / 2; ++j)
-              if (key + j / 4 * 8 + lane % 4 * 2 + (j & 1) > row + 8 * (j >> 1 & 1)) scores[j] = -INFINITY;
-          }
-          float best[2] = {top[0], top[1]};
-#pragma unroll
-          for (int j = 0; j < F::kKeys / 2; ++j) best[j >> 1 & 1] = fmaxf(best[j >> 1 & 1], scores[j]);
-#pragma unroll
-          for (int r = 0; r < 2; ++r) {
-            best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 1));
-            best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 2));
-            // key 0 is seen by every query, so best is finite from the first tile on
-            shrink[r] = power_of_2((top[r] - best[r]) * scale);
-            total[r] *= shrink[r], top[r] = best[r], best[r] *= scale;
-          }
-#pragma unroll
-          for (int j = 0; j < F::kKeys / 2; ++j) {
-            scores[j] = power_of_2(scores[j] * scale - best[j >> 1 & 1]);
-            total[j >> 1 & 1] += scores[j];
-          }
-        };
+        for (int j = 0; j < F::kKeys / 2; ++j)
+          if (key + j / 4 * 8 + lane % 4 * 2 + (j & 1) > row + 8 * (j >> 1 & 1)) scores[j] = -INFINITY;
+      }
+      softmax.add<F::kKeys>(scores, scale);
+    };
     const auto end_out = [&](int i) {
       multiply_wait<0>();
       settled(out);
@@ -213,12 +160,12 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
     };
     const auto make_weights = [&] {
 #pragma unroll
-      for (int j = 0; j < kDim / 2; ++j) out[j] *= shrink[j >> 1 & 1];
+      for (int j = 0; j < kDim / 2; ++j) out[j] *= softmax.shrink[j >> 1 & 1];
       pack_sums<F::kKeys>(scores, weights);
     };
     begin_scores(0);
     multiply_wait<0>();
-    softmax(0);
+    use_scores(0);
     make_weights();
     for (int i = 1; i < my_tiles; ++i) {
       if constexpr (
@@ -226,14 +173,14 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
         begin_scores(i);
         begin_out(i - 1);
         multiply_wait<1>();
-        softmax(i);
+        use_scores(i);
         end_out(i - 1);
       } else {
         begin_out(i - 1);
         end_out(i - 1);
         begin_scores(i);
         multiply_wait<0>();
-        softmax(i);
+        use_scores(i);
       }
       make_weights();
     }
@@ -247,18 +194,17 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
     const auto chunk_at = [&](int r, int chunk) {
       return place_of_group + chunk / 8 * kTile * 128 + r * 128 + ((chunk % 8) ^ (r & 7)) * 16;
     };
+    softmax.finish();
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      total[r] += __shfl_xor_sync(0xffffffffu, total[r], 1);
-      total[r] += __shfl_xor_sync(0xffffffffu, total[r], 2);
-      const float inverse = 1 / total[r];
+      const float inverse = 1 / softmax.total[r];
 #pragma unroll
       for (int j = 0; j < kDim / 8; ++j)
         *reinterpret_cast<uint32_t*>(chunk_at(in_group + 8 * r, j) + lane % 4 * 4) =
             pack(out[4 * j + 2 * r] * inverse, out[4 * j + 2 * r + 1] * inverse);
       if (lane % 4 == 0)
         p.log_sums[(int64_t(head) * p.count + tile.index) * kTile + group * 64 + in_group + 8 * r] =
-            row + 8 * r < tile.length ? top[r] * scale + log2f(total[r]) : INFINITY;
+            row + 8 * r < tile.length ? softmax.top[r] * scale + log2f(softmax.total[r]) : INFINITY;
     }
     __syncwarp();
 #pragma unroll
@@ -269,40 +215,43 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
         *reinterpret_cast<uint4*>(p.out + (int64_t(tile.begin + token) * p.heads + head) * kDim + chunk * 8) =
             *reinterpret_cast<const uint4*>(chunk_at(r, chunk));
     }
-    before_copy_engine();
+    before_copy_engine_or_products();
     __syncwarp();
     if (lane == 0) barrier_arrive(mine.empty);
   }
 }
 
 // ---- Backward --------------------------------------------------------------------------------------------------------
-// delta [heads][count][kTile] = Σ out · d_out of each query's head; 0 behind a sequence's end.
+// delta [heads][count][kTile] = Σ out · d_out of each query's head; 0 behind a sequence's end. A block a tile and head.
 template <int kDim>
 __global__ void __launch_bounds__(256)
     delta_kernel(PackedAttentionParams p, const bf16* d_out, float* delta) {
-  constexpr int kLanes = kDim / 8;
+  constexpr int kLanes = kDim / 8, kTimes = kTile * kLanes / 256;
   const PackedTile tile = p.tiles[blockIdx.x];
-  for (int i = threadIdx.x / kLanes; i < kTile * p.heads; i += 256 / kLanes) {
-    const int r = i / p.heads, head = i % p.heads, lane = threadIdx.x % kLanes;
-    float sum = 0;
-    if (tile.first + r < tile.length) {
-      const int64_t at = (int64_t(tile.begin + tile.first + r) * p.heads + head) * kDim + lane * 8;
-      float a[8], b[8];
-      widen(*reinterpret_cast<const uint4*>(p.out + at), a);
-      widen(*reinterpret_cast<const uint4*>(d_out + at), b);
+  const int head = blockIdx.y, lane = threadIdx.x % kLanes, first = threadIdx.x / kLanes;
+  uint4 a[kTimes] = {}, b[kTimes] = {};  // all loads under way at once
 #pragma unroll
-      for (int j = 0; j < 8; ++j) sum += a[j] * b[j];
-    }
+  for (int i = 0; i < kTimes; ++i) {
+    const int token = tile.first + first + i * (256 / kLanes);
+    if (token >= tile.length) continue;
+    const int64_t at = (int64_t(tile.begin + token) * p.heads + head) * kDim + lane * 8;
+    a[i] = *reinterpret_cast<const uint4*>(p.out + at), b[i] = *reinterpret_cast<const uint4*>(d_out + at);
+  }
+#pragma unroll
+  for (int i = 0; i < kTimes; ++i) {
+    float x[8], y[8], sum = 0;
+    widen(a[i], x), widen(b[i], y);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sum += x[j] * y[j];
 #pragma unroll
     for (int o = kLanes / 2; o > 0; o >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, o);
-    if (lane == 0) delta[(int64_t(head) * p.count + tile.index) * kTile + r] = sum;
+    if (lane == 0) delta[(int64_t(head) * p.count + tile.index) * kTile + first + i * (256 / kLanes)] = sum;
   }
 }
 
 template <int kDim>
 struct QueryGrad {
-  static constexpr bool kAhead = kDim == 64;  // there the registers suffice
-  static constexpr int kKeys = 128, kStages = 2;
+  static constexpr int kKeys = 128, kStages = kDim == 64 ? 3 : 2;
   static constexpr int kRows = kTile * kDim * 2, kHalfStage = kKeys * kDim * 2;
   static constexpr int kBytes = 2 * kRows + kStages * 2 * kHalfStage + 1024;
 };
@@ -357,76 +306,41 @@ __global__ void __launch_bounds__(kThreads, 1)
     const float mean[2] = {delta[statistics], delta[statistics + 8]};
     const Place mine = place<1>(row_barriers, turn);
     barrier_wait(mine.full, mine.parity);
-    const int tiles = (keys_end + G::kKeys - 1) / G::kKeys;
-    float grad[kDim / 2], s[G::kKeys / 2], dp[G::kKeys / 2];
-    uint32_t ds[G::kKeys / 16][4];
+    float grad[kDim / 2];
 #pragma unroll
     for (float& g : grad) g = 0;
-    const auto address = [&](int i) { return ring + (n + i) % G::kStages * 2 * G::kHalfStage; };
-    const auto begin_products = [&](int i) {
-      const Place from = place<G::kStages>(barriers, n + i);
+    for (int key = 0; key < keys_end; key += G::kKeys, ++n) {
+      const Place from = place<G::kStages>(barriers, n);
+      const uint32_t keys = ring + n % G::kStages * 2 * G::kHalfStage;
       barrier_wait(from.full, from.parity);
+      float s[G::kKeys / 2], dp[G::kKeys / 2];
       multiply_begin();
-      multiply_rows<kDim, kTile, G::kKeys>(s, my_query, address(i));
+      multiply_rows<kDim, kTile, G::kKeys>(s, my_query, keys);
       multiply_commit();
-      multiply_rows<kDim, kTile, G::kKeys>(dp, my_d_out, address(i) + G::kHalfStage);
+      multiply_rows<kDim, kTile, G::kKeys>(dp, my_d_out, keys + G::kHalfStage);
       multiply_commit();
-    };
-    const auto begin_grad = [&](int i) {
-      multiply_begin();
-      multiply_columns<kDim, G::kKeys>(grad, ds, address(i));
-      multiply_commit();
-    };
-    const auto end_grad = [&](int i) {
-      multiply_wait<0>();
-      settled(grad);
-      if (lane == 0) barrier_arrive(place<G::kStages>(barriers, n + i).empty);
-    };
-    const auto probabilities = [&](int i) {
+      multiply_wait<1>();
       settled(s);
 #pragma unroll
       for (int j = 0; j < G::kKeys / 2; ++j) s[j] = power_of_2(s[j] * scale - log_sum[j >> 1 & 1]);
-      const int key = i * G::kKeys;
       if (key + G::kKeys > tile.first) {
 #pragma unroll
         for (int j = 0; j < G::kKeys / 2; ++j)
           if (key + j / 4 * 8 + lane % 4 * 2 + (j & 1) > tile.first + in_group + 8 * (j >> 1 & 1)) s[j] = 0;
       }
-    };
-    const auto score_grad = [&] {
+      multiply_wait<0>();
       settled(dp);
 #pragma unroll
       for (int j = 0; j < G::kKeys / 2; ++j) s[j] *= dp[j] - mean[j >> 1 & 1];
-    };
-    begin_products(0);
-    multiply_wait<1>();
-    probabilities(0);
-    multiply_wait<0>();
-    score_grad();
-    pack_sums<G::kKeys>(s, ds);
-    for (int i = 1; i < tiles; ++i) {
-      if constexpr (G::kAhead) {  // while one tile's part of dq is added up, the next one's ds is made
-        begin_products(i);
-        begin_grad(i - 1);
-        multiply_wait<2>();
-        probabilities(i);
-        multiply_wait<1>();
-        score_grad();
-        end_grad(i - 1);
-      } else {
-        begin_grad(i - 1);
-        end_grad(i - 1);
-        begin_products(i);
-        multiply_wait<1>();
-        probabilities(i);
-        multiply_wait<0>();
-        score_grad();
-      }
+      uint32_t ds[G::kKeys / 16][4];
       pack_sums<G::kKeys>(s, ds);
+      multiply_begin();
+      multiply_columns<kDim, G::kKeys>(grad, ds, keys);
+      multiply_commit();
+      multiply_wait<0>();
+      settled(grad);
+      if (lane == 0) barrier_arrive(from.empty);
     }
-    begin_grad(tiles - 1);
-    end_grad(tiles - 1);
-    n += tiles;
     if (lane == 0) barrier_arrive(mine.empty);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -443,8 +357,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <int kDim>
 struct KeyGrad {
-  static constexpr bool kAhead = kDim == 64;  // there the registers suffice
-  static constexpr int kQueries = 64, kStages = kDim == 64 ? 4 : 3;
+  static constexpr int kQueries = kDim == 64 ? 128 : 64, kStages = 3;
   static constexpr int kRows = kTile * kDim * 2, kHalfStage = kQueries * kDim * 2,
                        kStatistics = 2 * kQueries * 4;
   static constexpr int kBytes = 2 * kRows + kStages * (2 * kHalfStage + kStatistics) + 1024;
@@ -521,109 +434,68 @@ __global__ void __launch_bounds__(kThreads, 1)
     const PackedTile& tile = w.tile;
     const Place mine = place<1>(row_barriers, turn);
     barrier_wait(mine.full, mine.parity);
-    float dk[kDim / 2], dv[kDim / 2], s[G::kQueries / 2], dp[G::kQueries / 2];
-    uint32_t weights[G::kQueries / 16][4], ds[G::kQueries / 16][4];
+    float dk[kDim / 2], dv[kDim / 2];
 #pragma unroll
     for (int j = 0; j < kDim / 2; ++j) dk[j] = 0, dv[j] = 0;
-    const auto address = [&](int i) { return ring + i % G::kStages * 2 * G::kHalfStage; };
-    const auto release = [&](int i) {
-      if (lane == 0) barrier_arrive(place<G::kStages>(barriers, i).empty);
-    };
-    const auto wait = [&](int i) {
-      const Place from = place<G::kStages>(barriers, i);
-      barrier_wait(from.full, from.parity);
-    };
-    const auto begin_products = [&] {
-      wait(n);
-      multiply_begin();
-      multiply_rows<kDim, kTile, G::kQueries>(s, my_keys, address(n));
-      multiply_commit();
-      multiply_rows<kDim, kTile, G::kQueries>(dp, my_values, address(n) + G::kHalfStage);
-      multiply_commit();
-    };
-    const auto begin_dk = [&](int i) {
-      multiply_begin();
-      multiply_columns<kDim, G::kQueries>(dk, ds, address(i));
-      multiply_commit();
-    };
-    const auto statistics_of = [&] {
-      return reinterpret_cast<const float*>(shared + (statistics - rows) + n % G::kStages * G::kStatistics) +
-             lane % 4 * 2;
-    };
-    const auto probabilities = [&](int query) {  // and dv's part begun
-      settled(s);
-      const float* log_sum = statistics_of();
-#pragma unroll
-      for (int j = 0; j < G::kQueries / 8; ++j) {
-        const float2 sum = *reinterpret_cast<const float2*>(log_sum + 8 * j);
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          s[4 * j + 2 * r] = power_of_2(s[4 * j + 2 * r] * scale - sum.x);
-          s[4 * j + 2 * r + 1] = power_of_2(s[4 * j + 2 * r + 1] * scale - sum.y);
-        }
-      }
-      if (query < tile.first + group * 64 + 63) {
-#pragma unroll
-        for (int j = 0; j < G::kQueries / 2; ++j)
-          if (query + j / 4 * 8 + lane % 4 * 2 + (j & 1) < tile.first + in_group + 8 * (j >> 1 & 1)) s[j] = 0;
-      }
-      pack_sums<G::kQueries>(s, weights);
-      multiply_begin();
-      multiply_columns<kDim, G::kQueries>(dv, weights, address(n) + G::kHalfStage);
-      multiply_commit();
-    };
-    const auto score_grad = [&] {
-      settled(dp);
-      const float* mean = statistics_of() + G::kQueries;
-#pragma unroll
-      for (int j = 0; j < G::kQueries / 8; ++j) {
-        const float2 delta_2 = *reinterpret_cast<const float2*>(mean + 8 * j);
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          s[4 * j + 2 * r] *= dp[4 * j + 2 * r] - delta_2.x;
-          s[4 * j + 2 * r + 1] *= dp[4 * j + 2 * r + 1] - delta_2.y;
-        }
-      }
-    };
-    const auto end_dk = [&](int i) {
-      settled(dk);
-      release(i);
-    };
-    int last = -1;  // the tile whose ds waits for its product
     for (int head = w.first_head; head < w.last_head; ++head)
       for (int query = tile.first; query < tile.length; query += G::kQueries, ++n) {
-        if (query + G::kQueries <= tile.first + group * 64) {  // all of it before this group's keys
-          wait(n), release(n);
-          continue;
+        const Place from = place<G::kStages>(barriers, n);
+        const uint32_t queries = ring + n % G::kStages * 2 * G::kHalfStage;
+        barrier_wait(from.full, from.parity);
+        if (query + G::kQueries > tile.first + group * 64) {
+          const float* log_sum =
+              reinterpret_cast<const float*>(shared + (statistics - rows) + n % G::kStages * G::kStatistics) +
+              lane % 4 * 2;
+          const float* mean = log_sum + G::kQueries;
+          float s[G::kQueries / 2], dp[G::kQueries / 2];
+          multiply_begin();
+          multiply_rows<kDim, kTile, G::kQueries>(s, my_keys, queries);
+          multiply_commit();
+          multiply_rows<kDim, kTile, G::kQueries>(dp, my_values, queries + G::kHalfStage);
+          multiply_commit();
+          multiply_wait<1>();
+          settled(s);
+#pragma unroll
+          for (int j = 0; j < G::kQueries / 8; ++j) {
+            const float2 sum = *reinterpret_cast<const float2*>(log_sum + 8 * j);
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+              s[4 * j + 2 * r] = power_of_2(s[4 * j + 2 * r] * scale - sum.x);
+              s[4 * j + 2 * r + 1] = power_of_2(s[4 * j + 2 * r + 1] * scale - sum.y);
+            }
+          }
+          if (query < tile.first + group * 64 + 63) {
+#pragma unroll
+            for (int j = 0; j < G::kQueries / 2; ++j)
+              if (query + j / 4 * 8 + lane % 4 * 2 + (j & 1) < tile.first + in_group + 8 * (j >> 1 & 1))
+                s[j] = 0;
+          }
+          uint32_t weights[G::kQueries / 16][4];
+          pack_sums<G::kQueries>(s, weights);
+          multiply_begin();
+          multiply_columns<kDim, G::kQueries>(dv, weights, queries + G::kHalfStage);
+          multiply_commit();
+          multiply_wait<1>();
+          settled(dp);
+#pragma unroll
+          for (int j = 0; j < G::kQueries / 8; ++j) {
+            const float2 delta_2 = *reinterpret_cast<const float2*>(mean + 8 * j);
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+              s[4 * j + 2 * r] *= dp[4 * j + 2 * r] - delta_2.x;
+              s[4 * j + 2 * r + 1] *= dp[4 * j + 2 * r + 1] - delta_2.y;
+            }
+          }
+          uint32_t ds[G::kQueries / 16][4];
+          pack_sums<G::kQueries>(s, ds);
+          multiply_begin();
+          multiply_columns<kDim, G::kQueries>(dk, ds, queries);
+          multiply_commit();
+          multiply_wait<0>();
+          settled(dk), settled(dv);
         }
-        begin_products();
-        if (G::kAhead &&
-            last >= 0) {  // while one tile's part of dk is added up, the next one's p and ds are made
-          begin_dk(last);
-          multiply_wait<2>();
-          probabilities(query);
-          multiply_wait<2>();
-          score_grad();
-          multiply_wait<1>();
-          end_dk(last);
-        } else {
-          multiply_wait<1>();
-          probabilities(query);
-          multiply_wait<1>();
-          score_grad();
-        }
-        pack_sums<G::kQueries>(s, ds);
-        if constexpr (!G::kAhead) begin_dk(n);
-        multiply_wait<0>();
-        settled(dv);
-        if constexpr (!G::kAhead) end_dk(n);
-        last = n;
+        if (lane == 0) barrier_arrive(from.empty);
       }
-    if (G::kAhead && last >= 0) {
-      begin_dk(last);
-      multiply_wait<0>();
-      end_dk(last);
-    }
     if (lane == 0) barrier_arrive(mine.empty);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -702,7 +574,8 @@ void run_grad(const PackedAttentionGradParams& g, cudaStream_t stream) {
   float* const delta = g.scratch;
   const KeyGradOut to{g.dk, g.dv, g.scratch + delta_size(p), parts(p), heads_each(p)};
   const CUtensorMap qkv = qkv_map(p), d_out = tile_map(g.d_out, p.rows, int64_t(p.heads) * p.head_dim, 64);
-  launch(delta_kernel<kDim>, unsigned(p.count), 256, 0, stream, false, p, g.d_out, delta);
+  launch(delta_kernel<kDim>, dim3(unsigned(p.count), unsigned(p.heads)), 256, 0, stream, false, p, g.d_out,
+         delta);
   allow_shared_memory<key_grad_kernel<kDim>>(KeyGrad<kDim>::kBytes);
   launch(key_grad_kernel<kDim>, blocks(p.count * p.kv_heads * to.parts, 1, p), kThreads,
          KeyGrad<kDim>::kBytes, stream, false, qkv, d_out, p, delta, to);

@@ -39,10 +39,10 @@ struct PackedAttentionParams {
   int multiprocessors = 132;
 };
 struct PackedAttentionGradParams {
-  PackedAttentionParams forward;                         // of the same call, out and log_sums as it left them
-  const __nv_bfloat16* d_out = nullptr;                  // [rows][heads * head_dim]
+  PackedAttentionParams forward;         // of the same call, out and log_sums as it left them
+  const __nv_bfloat16* d_out = nullptr;  // [rows][heads * head_dim]
   __nv_bfloat16 *dq = nullptr, *dk = nullptr, *dv = nullptr;  // [rows][heads or kv_heads][head_dim]
-  float* scratch = nullptr;                              // packed_attention_grad_scratch() floats, aligned to 16 bytes
+  float* scratch = nullptr;  // packed_attention_grad_scratch() floats, aligned to 16 bytes
 };
 // Only launches. head_dim 64 or 128, heads a multiple of kv_heads; every pointer aligned to 16 bytes.
 void packed_attention(const PackedAttentionParams& p, cudaStream_t stream);

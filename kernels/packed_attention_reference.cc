@@ -55,9 +55,9 @@ std::vector<PackedTile> packed_tiles(const std::vector<int64_t>& cu_seqlens) {
   std::stable_sort(tiles.begin(), tiles.end(), [](const PackedTile& a, const PackedTile& b) {
     return std::min(a.first + kPackedTile, a.length) > std::min(b.first + kPackedTile, b.length);
   });
-  std::stable_sort(
-      by_queries.begin(), by_queries.end(),
-      [](const PackedTile& a, const PackedTile& b) { return a.length - a.first > b.length - b.first; });
+  std::stable_sort(by_queries.begin(), by_queries.end(), [](const PackedTile& a, const PackedTile& b) {
+    return a.length - a.first > b.length - b.first;
+  });
   tiles.insert(tiles.end(), by_queries.begin(), by_queries.end());
   return tiles;
 }

@@ -47,7 +47,8 @@ CUtensorMap tile_map(const bf16* matrix, int64_t rows, int64_t columns, int box_
 CUtensorMap pair_map(const bf16* matrix, int64_t rows, int64_t columns, int box_rows) {
   const auto row = cuuint64_t(columns) * 2;
   return encoded<4>(matrix, {cuuint64_t(columns), 8, 2, cuuint64_t(rows / 16)},
-                    {row, cuuint64_t(rows / 2) * row, 8 * row}, {kBoxColumns, 8, 2, cuuint32_t(box_rows / 16)});
+                    {row, cuuint64_t(rows / 2) * row, 8 * row},
+                    {kBoxColumns, 8, 2, cuuint32_t(box_rows / 16)});
 }
 
 }  // namespace cohort::cuda

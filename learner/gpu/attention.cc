@@ -85,10 +85,11 @@ std::vector<Tensor> attend_grad(const Tensor& d_out, const Tensor& qkv, int64_t 
     case Way::ours: {
       cuda::PackedAttentionGradParams g;
       g.forward = params(qkv, heads, kv_heads, state, s);
-      std::vector<Tensor> grads = {torch::empty(q.sizes(), qkv.options()), torch::empty(k.sizes(), qkv.options()),
+      std::vector<Tensor> grads = {torch::empty(q.sizes(), qkv.options()),
+                                   torch::empty(k.sizes(), qkv.options()),
                                    torch::empty(v.sizes(), qkv.options())};
-      const Tensor scratch = torch::empty({cuda::packed_attention_grad_scratch(g.forward)},
-                                          qkv.options().dtype(torch::kFloat));
+      const Tensor scratch =
+          torch::empty({cuda::packed_attention_grad_scratch(g.forward)}, qkv.options().dtype(torch::kFloat));
       g.d_out = pointer(d_out), g.scratch = scratch.data_ptr<float>();
       g.dq = pointer(grads[0]), g.dk = pointer(grads[1]), g.dv = pointer(grads[2]);
       packed_attention_grad(g, nullptr);

@@ -223,8 +223,8 @@ void Model::layer_backward(size_t i, Kept& k, Tensor& d, const Pass& pass) {
   dh.reset(), k.middle.reset();
   // attention
   Tensor d_out = linear_grad(layer.o, d, k.attention.out_THE.view({tokens, heads * dim}));
-  auto grads = attend_grad(d_out.view({tokens, heads, dim}), k.qkv.view({tokens, heads + 2 * kv, dim}), heads, kv,
-                           k.attention, pass.sequences);
+  auto grads = attend_grad(d_out.view({tokens, heads, dim}), k.qkv.view({tokens, heads + 2 * kv, dim}), heads,
+                           kv, k.attention, pass.sequences);
   d_out.reset(), k.attention = {};
   Tensor d_qkv = torch::empty_like(k.qkv);
   rotate_qkv_grad(

@@ -51,7 +51,8 @@ void compare(const char* model, int64_t heads, int64_t kv, int64_t dim, const ch
   }
   const int64_t rows = cu.back();
   const auto bf = torch::TensorOptions(torch::kCUDA).dtype(torch::kBFloat16);
-  const Tensor qkv = torch::randn({rows, heads + 2 * kv, dim}, bf), d_out = torch::randn({rows, heads, dim}, bf);
+  const Tensor qkv = torch::randn({rows, heads + 2 * kv, dim}, bf),
+               d_out = torch::randn({rows, heads, dim}, bf);
   const Tensor q = qkv.narrow(1, 0, heads), k = qkv.narrow(1, heads, kv), v = qkv.narrow(1, heads + kv, kv);
   std::vector<Way> ways;
 
@@ -67,22 +68,27 @@ void compare(const char* model, int64_t heads, int64_t kv, int64_t dim, const ch
   p.head_dim = int(dim), p.scale = 1 / std::sqrt(float(dim)), p.qkv = pointer(qkv);
   const Tensor out = torch::empty_like(d_out), dq = torch::empty_like(d_out),
                sums = torch::empty({heads * p.count * cohort::cuda::kPackedTile}, bf.dtype(torch::kFloat)),
-               scratch = torch::empty({cohort::cuda::packed_attention_grad_scratch(p)}, bf.dtype(torch::kFloat));
+               scratch =
+                   torch::empty({cohort::cuda::packed_attention_grad_scratch(p)}, bf.dtype(torch::kFloat));
   const Tensor dk = torch::empty({rows, kv, dim}, bf), dv = torch::empty({rows, kv, dim}, bf);
   p.out = pointer(out), p.log_sums = sums.data_ptr<float>();
   g.d_out = pointer(d_out), g.dq = pointer(dq), g.dk = pointer(dk), g.dv = pointer(dv);
   g.scratch = scratch.data_ptr<float>();
-  ways.push_back({"ours", [&] { packed_attention(p, nullptr); }, [&] { packed_attention_grad(g, nullptr); }, {}, {}});
+  ways.push_back(
+      {"ours", [&] { packed_attention(p, nullptr); }, [&] { packed_attention_grad(g, nullptr); }, {}, {}});
 
   const Tensor cu_gpu = torch::tensor(cu, torch::kInt32).to(torch::kCUDA);
   std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> flash;
   std::tuple<Tensor, Tensor, Tensor> flash_grad;
   ways.push_back({"LibTorch flash",
-                  [&] { flash = at::_flash_attention_forward(q, k, v, cu_gpu, cu_gpu, longest, longest, 0.0, true, false); },
                   [&] {
-                    flash_grad = at::_flash_attention_backward(d_out, q, k, v, std::get<0>(flash), std::get<1>(flash), cu_gpu,
-                                                               cu_gpu, longest, longest, 0.0, true, std::get<2>(flash),
-                                                               std::get<3>(flash));
+                    flash = at::_flash_attention_forward(q, k, v, cu_gpu, cu_gpu, longest, longest, 0.0, true,
+                                                         false);
+                  },
+                  [&] {
+                    flash_grad = at::_flash_attention_backward(
+                        d_out, q, k, v, std::get<0>(flash), std::get<1>(flash), cu_gpu, cu_gpu, longest,
+                        longest, 0.0, true, std::get<2>(flash), std::get<3>(flash));
                   },
                   {},
                   {}});
@@ -93,19 +99,19 @@ void compare(const char* model, int64_t heads, int64_t kv, int64_t dim, const ch
   std::unique_ptr<Cudnn> cudnn;
   std::tuple<Tensor, Tensor, Tensor> cudnn_grad;
   if (std::all_of(lengths.begin(), lengths.end(), [&](int64_t n) { return n == longest; }))
-    ways.push_back(
-        {"cuDNN",
-         [&] {
-           cudnn = std::make_unique<Cudnn>(
-               at::_scaled_dot_product_cudnn_attention(batched(q), batched(k), batched(v), {}, true, 0.0, true, false));
-         },
-         [&] {
-           const auto& [o, lse, cq, ck, mq, mk, seed, offset, debug] = *cudnn;
-           cudnn_grad = at::_scaled_dot_product_cudnn_attention_backward(batched(d_out), batched(q), batched(k), batched(v), o,
-                                                                         lse, seed, offset, Tensor(), cq, ck, mq.expect_int(), mk.expect_int(), 0.0, true);
-         },
-         {},
-         {}});
+    ways.push_back({"cuDNN",
+                    [&] {
+                      cudnn = std::make_unique<Cudnn>(at::_scaled_dot_product_cudnn_attention(
+                          batched(q), batched(k), batched(v), {}, true, 0.0, true, false));
+                    },
+                    [&] {
+                      const auto& [o, lse, cq, ck, mq, mk, seed, offset, debug] = *cudnn;
+                      cudnn_grad = at::_scaled_dot_product_cudnn_attention_backward(
+                          batched(d_out), batched(q), batched(k), batched(v), o, lse, seed, offset, Tensor(),
+                          cq, ck, mq.expect_int(), mk.expect_int(), 0.0, true);
+                    },
+                    {},
+                    {}});
   for (auto way = ways.begin(); way != ways.end();) {
     try {
       for (int i = 0; i < 2; ++i) way->forward(), way->backward();
@@ -117,15 +123,19 @@ void compare(const char* model, int64_t heads, int64_t kv, int64_t dim, const ch
     }
   }
   for (int round = 0; round < 5; ++round)
-    for (Way& w : ways) w.f.push_back(milliseconds(w.forward, 10)), w.b.push_back(milliseconds(w.backward, 10));
-  fmt::print("{} {} ({} tokens), error beside flash: out {:.1e} dq {:.1e} dk {:.1e} dv {:.1e}\n", model, what, rows,
-             difference(out, std::get<0>(flash)), difference(dq, std::get<0>(flash_grad)),
+    for (Way& w : ways)
+      w.f.push_back(milliseconds(w.forward, 10)), w.b.push_back(milliseconds(w.backward, 10));
+  fmt::print("{} {} ({} tokens), error beside flash: out {:.1e} dq {:.1e} dk {:.1e} dv {:.1e}\n", model, what,
+             rows, difference(out, std::get<0>(flash)), difference(dq, std::get<0>(flash_grad)),
              difference(dk, std::get<1>(flash_grad)), difference(dv, std::get<2>(flash_grad)));
   const double flop = 2 * double(heads * dim) * squares;
   for (Way& w : ways) {
     std::sort(w.f.begin(), w.f.end()), std::sort(w.b.begin(), w.b.end());
-    fmt::print("  {:15} forward {:7.3f} ms ({:.3f} to {:.3f}) {:4.0f} TFLOP/s, backward {:7.3f} ms ({:.3f} to {:.3f}) {:4.0f} TFLOP/s\n",
-               w.name, w.f[2], w.f[0], w.f[4], flop / w.f[2] / 1e9, w.b[2], w.b[0], w.b[4], 2.5 * flop / w.b[2] / 1e9);
+    fmt::print(
+        "  {:15} forward {:7.3f} ms ({:.3f} to {:.3f}) {:4.0f} TFLOP/s, backward {:7.3f} ms ({:.3f} to "
+        "{:.3f}) {:4.0f} TFLOP/s\n",
+        w.name, w.f[2], w.f[0], w.f[4], flop / w.f[2] / 1e9, w.b[2], w.b[0], w.b[4],
+        2.5 * flop / w.b[2] / 1e9);
   }
 }
 

@@ -45,7 +45,8 @@ struct Call {
   }
   PackedAttentionParams shape(int multiprocessors) const {
     PackedAttentionParams p;
-    p.count = int(tiles.host.size()) / 2, p.rows = rows, p.heads = heads, p.kv_heads = kv_heads, p.head_dim = d;
+    p.count = int(tiles.host.size()) / 2, p.rows = rows, p.heads = heads, p.kv_heads = kv_heads,
+    p.head_dim = d;
     p.scale = 1 / std::sqrt(float(d)), p.multiprocessors = multiprocessors;
     return p;
   }
@@ -83,7 +84,8 @@ TEST(GpuPackedAttention, ForwardAndBackward) {
       double difference = 0;
       for (size_t i = 0; i < statistics; ++i) {
         ASSERT_EQ(std::isinf(got_sums[i]), std::isinf(log_sums[i])) << of << " " << i;
-        if (!std::isinf(log_sums[i])) difference = std::max(difference, double(std::abs(got_sums[i] - log_sums[i])));
+        if (!std::isinf(log_sums[i]))
+          difference = std::max(difference, double(std::abs(got_sums[i] - log_sums[i])));
       }
       EXPECT_LT(difference, 1e-3) << of;
       PackedAttentionGradParams g;
@@ -110,7 +112,8 @@ TEST(GpuPackedAttention, SequencesDoNotMeet) {
   Call call(rng, 6, 2, 64, {100, 150, 60});
   const auto run = [&] {
     PackedAttentionParams p = call.shape(132);
-    Both<float> sums(size_t(p.heads * p.count * kPackedTile), NAN), scratch(size_t(packed_attention_grad_scratch(p)), NAN);
+    Both<float> sums(size_t(p.heads * p.count * kPackedTile), NAN),
+        scratch(size_t(packed_attention_grad_scratch(p)), NAN);
     p.tiles = call.tiles.up(), p.qkv = call.qkv.up(), p.out = call.out.up(), p.log_sums = sums.up();
     packed_attention(p, nullptr);
     PackedAttentionGradParams g;
