@@ -63,6 +63,7 @@ __device__ __forceinline__ void fill_place(const Place& p, int bytes) {
 // ---- Forward ---------------------------------------------------------------------------------------------------------
 template <int kDim>
 struct Forward {
+  // While one tile's values are multiplied, the next one's scores become weights; two blocks lack the registers for it.
   static constexpr bool kAhead = kDim == 128;
   static constexpr int kKeys = kDim == 64 ? 64 : 128, kPlaces = 4;  // keys and values by turns
   static constexpr int kQuery = kTile * kDim * 2, kPlace = kKeys * kDim * 2;
@@ -168,8 +169,7 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
     use_scores(0);
     make_weights();
     for (int i = 1; i < my_tiles; ++i) {
-      if constexpr (
-          F::kAhead) {  // while one tile's values are multiplied, the next one's scores become weights
+      if constexpr (F::kAhead) {
         begin_scores(i);
         begin_out(i - 1);
         multiply_wait<1>();
