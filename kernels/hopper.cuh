@@ -73,6 +73,13 @@ __device__ __forceinline__ void copy_tile(uint32_t to, const CUtensorMap* map, u
       "l"(map), "r"(barrier), "r"(column), "r"(row)
       : "memory");
 }
+// `bytes` in one piece; both sides at multiples of 16.
+__device__ __forceinline__ void copy_bytes(uint32_t to, const void* from, int bytes, uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
 // So that the first copy by it does not wait for the map itself.
 __device__ __forceinline__ void fetch_map(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");

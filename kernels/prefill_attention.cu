@@ -6,7 +6,7 @@
 // and queries of a block's next tile are on their way while it computes. 32 takes the smaller mma instructions.
 #include <algorithm>
 
-#include "kernels/hopper.cuh"
+#include "kernels/attention_parts.cuh"
 #include "kernels/prefill_attention.h"
 
 namespace cohort::cuda {
@@ -168,13 +168,6 @@ struct Hopper {
   static constexpr int kRegisters = kDim == 64 ? 104 : 240, kFetchRegisters = 24;
 };
 
-__device__ __forceinline__ void group_barrier(int group) {
-  asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
-}
-__device__ __forceinline__ void before_copy_engine_or_products() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
 template <int kDim>
 __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
     hopper_prefill_kernel(const __grid_constant__ CUtensorMap pool, PrefillAttentionParams p) {
@@ -271,7 +264,7 @@ __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
     group_barrier(group);  // its queries are there, and nobody reads those of the turn before
     fetch_queries(turn + 1);
     const uint32_t my_query = query + (turn % 2 * H::kGroups + group) * H::kQuery;
-    float top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
+    RunningSoftmax softmax;  // key 0 is in the first tile, and every row sees it
     float out[kDim / 2];
 #pragma unroll
     for (float& o : out) o = 0;
@@ -286,10 +279,7 @@ __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
       barrier_wait(full(s), n / H::kStages & 1);
       float scores[H::kKeys / 2];
       multiply_begin();
-#pragma unroll
-      for (int k = 0; k < kDim / 16; ++k)
-        Multiply<H::kKeys>::run(scores, tile_descriptor(my_query + k / 4 * 8192) + k % 4 * 2,
-                                tile_descriptor(keys + k / 4 * H::kHalf) + k % 4 * 2, k > 0);
+      multiply_rows<kDim, 64, H::kKeys>(scores, my_query, keys);
       multiply_commit();
       // What a page holds behind the last key may be NaN, and 0 * NaN is not 0.
       const int in_block = w.keys_end - block * H::kKeys;
@@ -311,36 +301,13 @@ __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
           if (token >= limit[j >> 1 & 1]) scores[j] = -INFINITY;
         }
       }
-      float best[2] = {top[0], top[1]};
-#pragma unroll
-      for (int j = 0; j < H::kKeys / 2; ++j) best[j >> 1 & 1] = fmaxf(best[j >> 1 & 1], scores[j]);
-      float shrink[2];
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 1));
-        best[r] = fmaxf(best[r], __shfl_xor_sync(0xffffffffu, best[r], 2));
-        // key 0 is seen by every row, so best is finite from the first block on
-        shrink[r] = power_of_2((top[r] - best[r]) * scale);
-        total[r] *= shrink[r], top[r] = best[r], best[r] *= scale;
-      }
+      softmax.add<H::kKeys>(scores, scale);
       uint32_t weights[H::kKeys / 16][4];
+      pack_sums<H::kKeys>(scores, weights);
 #pragma unroll
-      for (int k = 0; k < H::kKeys / 16; ++k)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {  // rows by turns, then the next eight keys
-          const int j = 8 * k + 2 * i, r = i & 1;
-          const float a = power_of_2(scores[j] * scale - best[r]),
-                      b = power_of_2(scores[j + 1] * scale - best[r]);
-          total[r] += a + b;
-          weights[k][i] = pack(a, b);
-        }
-#pragma unroll
-      for (int j = 0; j < kDim / 2; ++j) out[j] *= shrink[j >> 1 & 1];
+      for (int j = 0; j < kDim / 2; ++j) out[j] *= softmax.shrink[j >> 1 & 1];
       multiply_begin();
-#pragma unroll
-      for (int k = 0; k < H::kKeys / 16; ++k)
-        MultiplyTransposed<kDim>::run(out, weights[k],
-                                      column_descriptor(values + k * kPageTokens * 128, H::kHalf));
+      multiply_columns<kDim, H::kKeys>(out, weights, values);
       multiply_commit();
       multiply_wait<0>();
       if (lane == 0) barrier_arrive(empty(s));
@@ -348,11 +315,10 @@ __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
     // To memory in whole rows, by way of the queries' place.
     group_barrier(group);
     unsigned char* const mine = shared + (my_query - query);
+    softmax.finish();
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      total[r] += __shfl_xor_sync(0xffffffffu, total[r], 1);
-      total[r] += __shfl_xor_sync(0xffffffffu, total[r], 2);
-      const float inverse = 1 / total[r];
+      const float inverse = 1 / softmax.total[r];
 #pragma unroll
       for (int n = 0; n < kDim / 8; ++n)
         *reinterpret_cast<uint32_t*>(mine + place_of(warp % 4 * 16 + lane / 4 + 8 * r, n) + lane % 4 * 4) =

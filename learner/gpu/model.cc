@@ -190,9 +190,7 @@ Model::Kept Model::layer_forward(size_t i, Tensor& stream, const Pass& pass, boo
              {heads, kv, dim, weight_at(layer.q_norm), weight_at(layer.k_norm), float(config_.rms_norm_eps)},
              floats(pass.qkv_product), data(bias_of(layer.qkv)), floats(pass.cos), floats(pass.sin),
              ints(pass.table_row), data(k.qkv), data(k.qkv_given), floats(k.head_inverse));
-  const Tensor all = k.qkv.view({tokens, heads + 2 * kv, dim});
-  k.attention = attend(all.narrow(1, 0, heads), all.narrow(1, heads, kv), all.narrow(1, heads + kv, kv),
-                       pass.sequences);
+  k.attention = attend(k.qkv.view({tokens, heads + 2 * kv, dim}), heads, kv, pass.sequences);
   add_to_stream(layer.o, k.attention.out_THE.view({tokens, heads * dim}), stream);
   norm(stream, layer.post_norm, k.middle, k.h2, k.inverse2);
   k.gate_up = empty({tokens, layer.gate_up.outputs});
@@ -225,10 +223,8 @@ void Model::layer_backward(size_t i, Kept& k, Tensor& d, const Pass& pass) {
   dh.reset(), k.middle.reset();
   // attention
   Tensor d_out = linear_grad(layer.o, d, k.attention.out_THE.view({tokens, heads * dim}));
-  const Tensor all = k.qkv.view({tokens, heads + 2 * kv, dim});
-  auto grads =
-      attend_grad(d_out.view({tokens, heads, dim}), all.narrow(1, 0, heads), all.narrow(1, heads, kv),
-                  all.narrow(1, heads + kv, kv), k.attention, pass.sequences);
+  auto grads = attend_grad(d_out.view({tokens, heads, dim}), k.qkv.view({tokens, heads + 2 * kv, dim}), heads,
+                           kv, k.attention, pass.sequences);
   d_out.reset(), k.attention = {};
   Tensor d_qkv = torch::empty_like(k.qkv);
   rotate_qkv_grad(

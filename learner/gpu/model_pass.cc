@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "kernels/packed_attention.h"
+
 namespace cohort::gpu {
 
 using torch::Tensor;
@@ -82,16 +84,21 @@ std::unique_ptr<Model::Pass> Model::begin(const PackedBatch& batch, double tempe
   begins.push_back(static_cast<int32_t>(order.size()));
   pass->distinct = static_cast<int64_t>(distinct.size());
 
+  std::vector<int32_t> tiles;
+  for (const cuda::PackedTile& t : cuda::packed_tiles(batch.cu_seqlens))
+    tiles.insert(tiles.end(), {t.begin, t.length, t.first, t.index});
+
   Upload upload;
   const size_t token = upload.add(batch.tokens), row = upload.add(batch.rows),
                target = upload.add(batch.targets), cu = upload.add(batch.cu_seqlens),
                table = upload.add(table_rows), ordered = upload.add(order), unique = upload.add(distinct),
-               begin = upload.add(begins);
+               begin = upload.add(begins), tile = upload.add(tiles);
   upload.send();
   pass->token = upload[token], pass->row = upload[row], pass->target = upload[target];
   pass->table_row = upload[table], pass->order = upload[ordered];
   pass->distinct_token = upload[unique], pass->distinct_begin = upload[begin];
   pass->sequences.cu_seqlens = upload[cu], pass->sequences.host = batch.cu_seqlens;
+  pass->sequences.tiles = upload[tile];
   for (size_t i = 1; i < batch.cu_seqlens.size(); ++i)
     pass->sequences.longest =
         std::max(pass->sequences.longest, batch.cu_seqlens[i] - batch.cu_seqlens[i - 1]);
