@@ -24,7 +24,8 @@
 
 #include "kernels/cuda_check.h"
 #include "kernels/decode_attention.h"
-#include "rollout/cuda_device.h"
+#include "kernels/open_device.h"
+#include "kernels/rows_kernels.h"
 #include "rollout/cuda_model.h"
 #include "rollout/model_runner.h"
 #include "rollout/page_pool.h"
@@ -48,7 +49,10 @@ int32_t bucket_of(int32_t rows) {
 class CudaRunner : public ModelRunner {
  public:
   CudaRunner(const ModelConfig& config, const RunnerOptions& options)
-      : config_(config), options_(options), device_(open_cuda_device(options.device)) {
+      : config_(config),
+        options_(options),
+        device_(cuda::open_device(options.device, fmt::format("device \"{}\"", options.device),
+                                  cuda::Sharing::shared, cuda::kernels_fit_device)) {
     if (options.max_slots < 1 || options.max_context < 1)
       fail_usage("a runner needs at least one slot and one token of context");
     if (options.dtype != "bfloat16")

@@ -3,12 +3,11 @@
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 
-#include <cstdlib>
 #include <mutex>
 
+#include "kernels/open_device.h"
 #include "learner/gpu/kernels.h"
 #include "transport/base/error.h"
-#include "transport/base/place.h"
 
 // Any symbol of libtorch_cpu.so: its CUDA half lies beside it.
 namespace at {
@@ -69,40 +68,9 @@ bool available() {
 }
 
 int open_device(const std::string& device, const std::string& key) {
-  int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess || count == 0)
-    fail("{} = \"{}\": no GPU on this machine ({}); use \"cpu\"", key, device,
-         error == cudaSuccess ? "the driver shows none" : cudaGetErrorString(error));
-  int index = -1;
-  if (device == "cuda") {
-    index = place_on_node();  // ranks of one node share its GPUs out in order
-    if (index >= count)
-      fail(
-          "{} = \"cuda\": rank {} of this node finds {} GPU(s); each rank needs one of its own, so start "
-          "fewer",
-          key, index, count);
-  } else if (device.starts_with("cuda:") && device.size() > 5 &&
-             device.find_first_not_of("0123456789", 5) == std::string::npos && device.size() < 10) {
-    index = std::atoi(device.c_str() + 5);
-    if (index >= count) fail("{} = \"{}\": this machine has {} GPU(s), counted from 0", key, device, count);
-  } else {
-    fail_usage("{} = \"{}\": use \"cpu\", \"cuda\" or \"cuda:N\"", key, device);
-  }
-  const cudaError_t begun = cudaSetDevice(index);
-  if (begun == cudaErrorMemoryAllocation)
-    fail(
-        "{} = \"{}\": not enough GPU memory: GPU {} has no room for a context, about 0.5 GiB: use another "
-        "GPU, or end what holds its memory (nvidia-smi names it)",
-        key, device, index);
-  check(begun, "choosing the GPU");
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, index), "reading the GPU's properties");
-  if (!kernels_fit_device())
-    fail("{} = \"{}\": {} has compute capability {}.{}, for which this build holds no code: {}", key, device,
-         properties.name, properties.major, properties.minor,
-         properties.major == 9 && properties.minor == 0 ? "configure with -DCMAKE_CUDA_ARCHITECTURES=90a-real"
-                                                        : "the kernels are for 9.0 (Hopper), use \"cpu\"");
+  // ranks of one node share its GPUs out in order
+  const int index = cuda::open_device(device, fmt::format("{} = \"{}\"", key, device), cuda::Sharing::own,
+                                      kernels_fit_device);
   load_torch(key);
   return index;
 }
