@@ -6,6 +6,15 @@
 
 namespace cohort::cuda {
 
+// The first tile's place in a kernel's dynamic shared memory, which has 1,024 bytes more for it.
+__device__ __forceinline__ unsigned char* first_tile(unsigned char* raw) {
+  return raw + ((1024 - (shared_address(raw) & 1023)) & 1023);
+}
+// Where 16 bytes of a row lie in kRows rows that are a tile of 64 columns after the other.
+template <int kRows>
+__device__ __forceinline__ int in_tiles(int row, int chunk) {
+  return chunk / 8 * kRows * 128 + row * 128 + ((chunk % 8) ^ (row & 7)) * 16;
+}
 // Of the 128 threads of one warpgroup of several.
 __device__ __forceinline__ void group_barrier(int group) {
   asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
@@ -77,5 +86,29 @@ struct RunningSoftmax {
     }
   }
 };
+
+// The first `rows` of a warpgroup's 64 rows of sums, over their totals, to memory in whole rows: to(r) is where the r-th goes. They go
+// by way of `place`, the first row's of its tiles of kRows rows, of which the warpgroup needs nothing more.
+template <int kDim, int kRows, typename To>
+__device__ __forceinline__ void store_rows(const float (&out)[kDim / 2], const float (&total)[2],
+                                           unsigned char* place, int rows, const To& to) {
+  const int lane = threadIdx.x % 32, first = threadIdx.x / 32 % 4 * 16;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float inverse = 1 / total[r];
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j)
+      *reinterpret_cast<uint32_t*>(place + in_tiles<kRows>(first + lane / 4 + 8 * r, j) + lane % 4 * 4) =
+          pack(out[4 * j + 2 * r] * inverse, out[4 * j + 2 * r + 1] * inverse);
+  }
+  __syncwarp();
+#pragma unroll
+  for (int c = lane; c < 16 * kDim / 8; c += 32) {
+    const int r = first + c / (kDim / 8), chunk = c % (kDim / 8);
+    if (r < rows)
+      *reinterpret_cast<uint4*>(to(r) + chunk * 8) =
+          *reinterpret_cast<const uint4*>(place + in_tiles<kRows>(r, chunk));
+  }
+}
 
 }  // namespace cohort::cuda

@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
   using F = Forward<kDim>;
   extern __shared__ unsigned char raw[];
   __shared__ __align__(8) uint64_t barriers[2 * (F::kPlaces + 2)];
-  unsigned char* shared = raw + ((1024 - (shared_address(raw) & 1023)) & 1023);
+  unsigned char* const shared = first_tile(raw);
   const uint32_t query = shared_address(shared), ring = query + 2 * F::kQuery;
   uint64_t* const query_barriers = barriers + 2 * F::kPlaces;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group_heads = p.heads / p.kv_heads;
@@ -188,33 +188,17 @@ __global__ void __launch_bounds__(kThreads, Forward<kDim>::kBlocks)
     end_out(my_tiles - 1);
     for (int i = 2 * my_tiles; i < 2 * tiles; ++i) wait(n + i), release(n + i);
     n += 2 * tiles;
-    // To memory in whole rows, by way of the queries' place.
-    group_barrier(group);
-    unsigned char* const place_of_group = shared + (my_query - query);
-    const auto chunk_at = [&](int r, int chunk) {
-      return place_of_group + chunk / 8 * kTile * 128 + r * 128 + ((chunk % 8) ^ (r & 7)) * 16;
-    };
+    group_barrier(group);  // the queries' place is free
     softmax.finish();
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const float inverse = 1 / softmax.total[r];
-#pragma unroll
-      for (int j = 0; j < kDim / 8; ++j)
-        *reinterpret_cast<uint32_t*>(chunk_at(in_group + 8 * r, j) + lane % 4 * 4) =
-            pack(out[4 * j + 2 * r] * inverse, out[4 * j + 2 * r + 1] * inverse);
+    for (int r = 0; r < 2; ++r)
       if (lane % 4 == 0)
         p.log_sums[(int64_t(head) * p.count + tile.index) * kTile + group * 64 + in_group + 8 * r] =
             row + 8 * r < tile.length ? softmax.top[r] * scale + log2f(softmax.total[r]) : INFINITY;
-    }
-    __syncwarp();
-#pragma unroll
-    for (int c = lane; c < 16 * kDim / 8; c += 32) {
-      const int r = warp % 4 * 16 + c / (kDim / 8), chunk = c % (kDim / 8),
-                token = tile.first + group * 64 + r;
-      if (token < tile.length)
-        *reinterpret_cast<uint4*>(p.out + (int64_t(tile.begin + token) * p.heads + head) * kDim + chunk * 8) =
-            *reinterpret_cast<const uint4*>(chunk_at(r, chunk));
-    }
+    const int first = tile.first + group * 64;
+    store_rows<kDim, kTile>(out, softmax.total, shared + (my_query - query), tile.length - first, [&](int r) {
+      return p.out + (int64_t(tile.begin + first + r) * p.heads + head) * kDim;
+    });
     before_copy_engine_or_products();
     __syncwarp();
     if (lane == 0) barrier_arrive(mine.empty);
@@ -263,7 +247,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   using G = QueryGrad<kDim>;
   extern __shared__ unsigned char raw[];
   __shared__ __align__(8) uint64_t barriers[2 * (G::kStages + 1)];
-  unsigned char* shared = raw + ((1024 - (shared_address(raw) & 1023)) & 1023);
+  unsigned char* const shared = first_tile(raw);
   const uint32_t rows = shared_address(shared), ring = rows + 2 * G::kRows;
   uint64_t* const row_barriers = barriers + 2 * G::kStages;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group_heads = p.heads / p.kv_heads;
@@ -376,7 +360,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   using G = KeyGrad<kDim>;
   extern __shared__ unsigned char raw[];
   __shared__ __align__(8) uint64_t barriers[2 * (G::kStages + 1)];
-  unsigned char* shared = raw + ((1024 - (shared_address(raw) & 1023)) & 1023);
+  unsigned char* const shared = first_tile(raw);
   const uint32_t rows = shared_address(shared), ring = rows + 2 * G::kRows,
                  statistics = ring + G::kStages * 2 * G::kHalfStage;
   uint64_t* const row_barriers = barriers + 2 * G::kStages;

@@ -174,7 +174,7 @@ __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
   using H = Hopper<kDim>;
   extern __shared__ unsigned char raw[];
   __shared__ __align__(8) uint64_t barriers[2 * H::kStages];
-  unsigned char* shared = raw + ((1024 - (shared_address(raw) & 1023)) & 1023);
+  unsigned char* const shared = first_tile(raw);
   const uint32_t query = shared_address(shared), ring = query + 2 * H::kGroups * H::kQuery;
   const auto full = [&](int s) { return shared_address(barriers + s); };
   const auto empty = [&](int s) { return shared_address(barriers + H::kStages + s); };
@@ -239,9 +239,6 @@ __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
             token * heads_each) *
            kDim;
   };
-  const auto place_of = [](int r, int chunk) {  // in the queries, of 16 bytes of a row
-    return chunk / 8 * 8192 + r * 128 + ((chunk % 8) ^ (r & 7)) * 16;
-  };
   const auto fetch_queries = [&](int turn) {
     Work next;
     if (work(turn, next)) {
@@ -250,7 +247,7 @@ __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
       for (int c = thread; c < 64 * kDim / 8; c += 128) {
         const int r = c / (kDim / 8), chunk = c % (kDim / 8);
         const bool valid = next.tile.first + group * 64 + r < next.rows;
-        copy_16(to + place_of(r, chunk), p.q + (valid ? element(next, r) + chunk * 8 : 0), valid);
+        copy_16(to + in_tiles<64>(r, chunk), p.q + (valid ? element(next, r) + chunk * 8 : 0), valid);
       }
     }
     copy_commit();
@@ -287,8 +284,8 @@ __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
         const int end = (in_block + kPageTokens - 1) / kPageTokens * kPageTokens;
         for (int c = thread; c < (end - in_block) * kDim / 8; c += 128) {
           const int t = in_block + c / (kDim / 8), chunk = c % (kDim / 8);
-          *reinterpret_cast<uint4*>(shared + (values - query) + chunk / 8 * H::kHalf + t * 128 +
-                                    ((chunk % 8) ^ (t & 7)) * 16) = uint4{0, 0, 0, 0};
+          *reinterpret_cast<uint4*>(shared + (values - query) + in_tiles<H::kKeys>(t, chunk)) =
+              uint4{0, 0, 0, 0};
         }
         before_copy_engine_or_products();
         group_barrier(group);
@@ -312,26 +309,10 @@ __global__ void __launch_bounds__(Hopper<kDim>::kThreads, Hopper<kDim>::kBlocks)
       multiply_wait<0>();
       if (lane == 0) barrier_arrive(empty(s));
     }
-    // To memory in whole rows, by way of the queries' place.
-    group_barrier(group);
-    unsigned char* const mine = shared + (my_query - query);
+    group_barrier(group);  // the queries' place is free
     softmax.finish();
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const float inverse = 1 / softmax.total[r];
-#pragma unroll
-      for (int n = 0; n < kDim / 8; ++n)
-        *reinterpret_cast<uint32_t*>(mine + place_of(warp % 4 * 16 + lane / 4 + 8 * r, n) + lane % 4 * 4) =
-            pack(out[4 * n + 2 * r] * inverse, out[4 * n + 2 * r + 1] * inverse);
-    }
-    __syncwarp();
-#pragma unroll
-    for (int c = lane; c < 16 * kDim / 8; c += 32) {
-      const int r = warp % 4 * 16 + c / (kDim / 8), chunk = c % (kDim / 8);
-      if (w.tile.first + group * 64 + r < w.rows)
-        *reinterpret_cast<uint4*>(p.out + element(w, r) + chunk * 8) =
-            *reinterpret_cast<const uint4*>(mine + place_of(r, chunk));
-    }
+    store_rows<kDim, 64>(out, softmax.total, shared + (my_query - query), w.rows - w.tile.first - group * 64,
+                         [&](int r) { return p.out + element(w, r); });
   }
 }
 
