@@ -19,6 +19,14 @@ inline int mpirun(int ranks, const std::string& program, const std::string& log)
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+// For mpirun(), where there are fewer GPUs than ranks. NCCL takes one rank of a host on a GPU: each rank says that it is a host of
+// its own, and all of them are on GPU 0, by time slices, and exchange over TCP, as hosts do.
+inline std::string as_hosts_on_one_gpu(const std::string& program) {
+  return "sh -c 'COHORT_PLACE=0 NCCL_HOSTID=$OMPI_COMM_WORLD_RANK NCCL_NET=Socket NCCL_SOCKET_IFNAME=lo "
+         "exec " +
+         program + "'";
+}
+
 inline std::string build_folder() {
   return std::filesystem::path(COHORT_BIN_DIR).parent_path();
 }
