@@ -6,9 +6,11 @@
 
 #include "learner/gpu/runtime.h"
 
+// The numbers are the same each time.
 #define NEEDS_GPU()                                        \
   if (!cohort::gpu::available()) GTEST_SKIP() << "no GPU"; \
-  cohort::gpu::open_device("cuda", "the test's device")
+  cohort::gpu::open_device("cuda", "the test's device");   \
+  torch::manual_seed(1)
 
 namespace cohort::testing {
 

