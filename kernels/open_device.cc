@@ -18,7 +18,7 @@ int number_in(const std::string& device, const std::string& said) {
 
 }  // namespace
 
-int open_device(const std::string& device, const std::string& said, Sharing sharing, bool (*kernels_fit)()) {
+int open_device(const std::string& device, const std::string& said, Sharing sharing) {
   int index = number_in(device, said), count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0)
@@ -40,14 +40,11 @@ int open_device(const std::string& device, const std::string& said, Sharing shar
         "what holds its memory (nvidia-smi names it)",
         said, index);
   CUDA_CHECK(begun);
-  if (!kernels_fit()) {
-    cudaDeviceProp properties{};
-    CUDA_CHECK(cudaGetDeviceProperties(&properties, index));
-    fail("{}: {} has compute capability {}.{}, for which this build holds no code: {}", said, properties.name,
-         properties.major, properties.minor,
-         properties.major == 9 && properties.minor == 0 ? "configure with -DCMAKE_CUDA_ARCHITECTURES=90a-real"
-                                                        : "the kernels are for 9.0 (Hopper), use \"cpu\"");
-  }
+  cudaDeviceProp properties{};
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, index));
+  if (properties.major != 9 || properties.minor != 0)
+    fail("{}: GPU {}, {}, has compute capability {}.{}; the kernels are for 9.0 (Hopper): use \"cpu\"", said,
+         index, properties.name, properties.major, properties.minor);
   return index;
 }
 

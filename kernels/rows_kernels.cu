@@ -113,11 +113,4 @@ void share_slot(const ShareSlotParams& p, cudaStream_t stream) {
   launch(share_slot_kernel, unsigned(p.layers) + 1, 256, 0, stream, false, p);
 }
 
-bool kernels_fit_device() {
-  cudaFuncAttributes attributes;
-  if (cudaFuncGetAttributes(&attributes, share_slot_kernel) == cudaSuccess) return true;
-  cudaGetLastError();
-  return false;
-}
-
 }  // namespace cohort::cuda

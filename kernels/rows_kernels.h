@@ -62,7 +62,4 @@ struct ShareSlotParams {
 };
 void share_slot(const ShareSlotParams& p, cudaStream_t stream);
 
-// Whether this build has code for the current GPU.
-bool kernels_fit_device();
-
 }  // namespace cohort::cuda

@@ -52,7 +52,7 @@ class CudaRunner : public ModelRunner {
       : config_(config),
         options_(options),
         device_(cuda::open_device(options.device, fmt::format("device \"{}\"", options.device),
-                                  cuda::Sharing::shared, cuda::kernels_fit_device)) {
+                                  cuda::Sharing::shared)) {
     if (options.max_slots < 1 || options.max_context < 1)
       fail_usage("a runner needs at least one slot and one token of context");
     if (options.dtype != "bfloat16")

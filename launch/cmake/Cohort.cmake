@@ -58,6 +58,11 @@ if(COHORT_CUDA)
   endif()
   set(CMAKE_CUDA_COMPILER "${COHORT_NVCC}" CACHE FILEPATH "nvcc")
   set(CMAKE_CUDA_ARCHITECTURES 90a-real CACHE STRING "GPU architectures that get code")
+  foreach(architecture IN LISTS CMAKE_CUDA_ARCHITECTURES)
+    if(NOT architecture MATCHES "^90a(-real|-virtual)?$")
+      message(FATAL_ERROR "CMAKE_CUDA_ARCHITECTURES=${CMAKE_CUDA_ARCHITECTURES}: the kernels are written in Hopper's instructions: leave it at 90a-real, or configure with --preset cpu")
+    endif()
+  endforeach()
   set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # the one LibTorch uses
   enable_language(CUDA)
   # CMake 3.25 does not know how nvcc spells it

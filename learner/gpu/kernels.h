@@ -21,9 +21,6 @@ inline size_t size_of(Type t) {
   return t == Type::f32 ? 4 : 2;
 }
 
-// Is there code in this program that the current GPU can run?
-bool kernels_fit_device();
-
 // y_TD = w · x · inverse, inverse_T = 1 / rms of x_TD (the residual stream); kept_TD = x, for the gradient.
 void rms_norm(Type type, int64_t rows, int64_t width, const float* x, const void* w, float eps, void* kept,
               void* y, float* inverse);

@@ -189,13 +189,6 @@ void launch_add_partials(int64_t rows, int64_t columns, const float* partial, fl
   launched("adding partial sums");
 }
 
-bool kernels_fit_device() {
-  cudaFuncAttributes attributes{};
-  const bool fits = cudaFuncGetAttributes(&attributes, add_partials) == cudaSuccess;
-  cudaGetLastError();  // what was found out is no failure
-  return fits;
-}
-
 void rms_norm(Type type, int64_t rows, int64_t width, const float* x, const void* w, float eps, void* kept,
               void* y, float* inverse) {
   if (rows == 0) return;

@@ -6,7 +6,6 @@
 #include <mutex>
 
 #include "kernels/open_device.h"
-#include "learner/gpu/kernels.h"
 #include "transport/base/error.h"
 
 // Any symbol of libtorch_cpu.so: its CUDA half lies beside it.
@@ -69,8 +68,7 @@ bool available() {
 
 int open_device(const std::string& device, const std::string& key) {
   // ranks of one node share its GPUs out in order
-  const int index = cuda::open_device(device, fmt::format("{} = \"{}\"", key, device), cuda::Sharing::own,
-                                      kernels_fit_device);
+  const int index = cuda::open_device(device, fmt::format("{} = \"{}\"", key, device), cuda::Sharing::own);
   load_torch(key);
   return index;
 }
